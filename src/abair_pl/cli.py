@@ -1,0 +1,161 @@
+"""The command line: a table of subcommands whose heavy imports happen only when one of them runs."""
+
+import argparse
+import inspect
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from abair_pl import __version__
+from abair_pl.errors import AbairError, InputError, unknown_name
+
+_TRAINER_COMMANDS = {
+    "fit": "train a phase: --config configs/pretrain.yaml, adapter.yaml or estimator.yaml",
+    "validate": "measure a phase's checkpoint on the validation shards",
+    "test": "measure a phase's checkpoint on the test shards",
+    "predict": "restore the photographs of the test shards",
+}
+_COMMANDS = {
+    **_TRAINER_COMMANDS,
+    "shards": "build, verify and draw shards of photographs",
+    "restore": "restore photographs with a bundle",
+    "evaluate": "measure a bundle on pairs, or on clean photographs degraded on the fly",
+    "doctor": "check this machine, the packages and the shards before a long run",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Args:
+        arguments: The command line without the program's name; ``sys.argv`` if left out.
+
+    Returns:
+        The exit status: 0 done, 1 the work failed, 2 the arguments or the input are wrong.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    listing = "\n".join(f"  {name:<10}{text}" for name, text in _COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        "abair-pl",
+        usage="abair-pl COMMAND ...",
+        description="Adaptive Blind All-in-One Image Restoration.",
+        epilog=f"commands (each has its own --help):\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"abair-pl {__version__}")
+    if not given or given[0].startswith("-"):
+        parser.parse_args(given)
+        parser.print_help()
+        return 0 if given else InputError.exit_status
+    try:
+        if given[0] not in _COMMANDS:
+            raise unknown_name(given[0], "command", _COMMANDS)
+        _quiet()
+        return _run(given[0], given[1:])
+    except AbairError as error:
+        return _fail(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        return _fail("interrupted", AbairError.exit_status)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else AbairError.exit_status
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    if command in _TRAINER_COMMANDS:
+        from abair_pl.training import run_trainer
+
+        run_trainer([command, *arguments])
+        return 0
+    program = f"abair-pl {command}"
+    functions = _functions(command)
+    if "" in functions:
+        return _call(program, functions[""], arguments)
+    if not arguments or arguments[0].startswith("-"):
+        listing = "\n".join(f"  {name:<8}{_summary(function)}" for name, function in functions.items())
+        print(f"usage: {program} COMMAND ...\n\ncommands (each has its own --help):\n{listing}")
+        return 0 if arguments else InputError.exit_status
+    if arguments[0] not in functions:
+        raise unknown_name(arguments[0], f"command of {program}", functions)
+    return _call(f"{program} {arguments[0]}", functions[arguments[0]], arguments[1:])
+
+
+def _functions(command: str) -> dict[str, Callable[..., Any]]:
+    """The typed functions of a subcommand by name; the empty name for a single one."""
+    if command == "shards":
+        from abair_pl.data import commands
+
+        return {
+            "build": commands.build,
+            "verify": commands.verify,
+            "show": commands.show,
+            "synth": commands.synth,
+            "sample": commands.sample,
+        }
+    if command == "restore":
+        from abair_pl.restore import restore_files
+
+        return {"": restore_files}
+    if command == "evaluate":
+        from abair_pl.evaluation.evaluate import evaluate
+
+        return {"": evaluate}
+    from abair_pl.doctor import doctor
+
+    return {"": doctor}
+
+
+def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> int:
+    """Call a typed function with options made of its signature and docstring; lists take several values."""
+    from docstring_parser import parse as parse_docstring
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    parser = ArgumentParser(program, description=_summary(function), exit_on_error=False)
+    signature = inspect.signature(function, eval_str=True).parameters
+    texts = {entry.arg_name: entry.description for entry in parse_docstring(inspect.getdoc(function) or "").params}
+    lists = {name for name, parameter in signature.items() if "list[" in str(parameter.annotation)}
+    for name in sorted(lists):
+        item = Path if "Path" in str(signature[name].annotation) else str
+        if signature[name].default is inspect.Parameter.empty:
+            parser.add_argument(name, nargs="+", type=item, help=texts[name])
+        else:
+            parser.add_argument(f"--{name}", nargs="+", type=item, default=None, help=texts[name])
+    parser.add_function_arguments(function, skip={*lists})
+    try:
+        values = parser.parse_args(arguments)
+    except (ArgumentError, argparse.ArgumentError) as error:
+        message = f"{one_line(str(error))}; see: {program} --help"
+        raise InputError(message) from error
+    status = function(**parser.instantiate_classes(values).as_dict())
+    return status if isinstance(status, int) else 0
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def one_line(message: str) -> str:
+    """A message that may span lines, as one."""
+    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if line.strip())
+
+
+def _fail(message: str, status: int) -> int:
+    sys.stderr.write(f"abair-pl: error: {one_line(message)}\n")
+    return status
+
+
+def _quiet() -> None:
+    """Silence what libraries say about themselves and the user can do nothing about."""
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*Your `IterableDataset` has `__len__` defined.*")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage() and "Tip:" not in record.getMessage()
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Shards of photographs: built, checked, streamed."""

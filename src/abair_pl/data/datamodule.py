@@ -1,0 +1,198 @@
+"""The LightningDataModule: shards on the CPU, degradations on the device."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from abair_pl.batch import PhotoBatch, RestorationBatch
+from abair_pl.data.augment import Augmentation
+from abair_pl.data.manifest import MANIFEST_NAME, count_samples, expand_shards, file_sha256
+from abair_pl.data.streaming import ExactStream, PhotoSample, TrainStream, collate
+from abair_pl.degradations import Degradation, Synthesizer, resolve_degradations
+from abair_pl.degradations.random import combine
+from abair_pl.errors import InputError, ShardError
+
+
+class RestorationDataModule(L.LightningDataModule):
+    """Streams shards and degrades them on the device.
+
+    Which degradations are made is the module's to say: its ``degradations`` in the order of the labels, and its
+    ``training_degradation`` where a phase trains on a single one. Shards of real pairs need a module with a single one.
+
+    Args:
+        train: Shards to train on: a folder, a path or URL with braces such as ``gld-{000000..000999}.tar``, or a list.
+        val: Shards to validate on, with their manifest beside them.
+        test: Shards to test on; those of ``val`` if left out.
+        batch_size: Photographs in a batch over all devices together.
+        patch_px: Side of the training patches.
+        val_patch_px: Side of the centre crops that validation measures.
+        workers: Loader processes for each device.
+        shuffle_buffer: Samples that a worker mixes.
+        seed: Seed of order, patches and degradations.
+        cutmix_probability: Share of training photographs with several degradations in regions.
+        clean_probability: Share of the other training photographs that stay clean.
+        operators: Degradations to use in place of, or beside, the built-in ones; matched by their ``name``.
+    """
+
+    def __init__(
+        self,
+        train: str | list[str],
+        val: str | list[str],
+        test: str | list[str] | None = None,
+        batch_size: int = 32,
+        patch_px: int = 128,
+        val_patch_px: int = 256,
+        workers: int = 4,
+        shuffle_buffer: int = 1000,
+        seed: int = 0,
+        cutmix_probability: float = 0.0,
+        clean_probability: float = 0.0,
+        operators: list[Degradation] | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = {"batch_size": batch_size, "patch_px": patch_px, "val_patch_px": val_patch_px}
+        for name, value in {**sizes, "shuffle_buffer": shuffle_buffer, "workers + 1": workers + 1}.items():
+            if value < 1:
+                message = f"data.{name} is {value}; expected at least 1"
+                raise InputError(message)
+        self.train = train
+        self.val = val
+        self.test = test
+        self.batch_size = batch_size
+        self.patch_px = patch_px
+        self.val_patch_px = val_patch_px
+        self.workers = workers
+        self.shuffle_buffer = shuffle_buffer
+        self.seed = seed
+        self.cutmix_probability = cutmix_probability
+        self.clean_probability = clean_probability
+        self.operators = operators or []
+        self.synthesizer: Synthesizer | None = None
+        self.training_degradation: str | None = None
+
+    def setup(self, stage: str) -> None:
+        """Check the shards and make the synthesizer that the module asks for."""
+        if self.trainer is not None:
+            module: Any = self.trainer.lightning_module
+            self.prepare_synthesis(module.degradations, module.training_degradation)
+            if stage == "fit":
+                self._check_shards(expand_shards(self.train))
+
+    def prepare_synthesis(self, degradations: list[str], training_degradation: str | None = None) -> None:
+        """Make the synthesizer.
+
+        Args:
+            degradations: Names in the order of the labels.
+            training_degradation: The only one to train on; None for all.
+
+        Raises:
+            InputError: A name is not known.
+        """
+        self.synthesizer = Synthesizer(
+            resolve_degradations(degradations, self.operators),
+            cutmix_probability=self.cutmix_probability,
+            clean_probability=self.clean_probability,
+        )
+        self.training_degradation = training_degradation
+
+    def _check_shards(self, shards: list[str]) -> None:
+        ranks, workers = self._world_size, max(self.workers, 1)
+        if len(shards) < ranks * workers:
+            message = (
+                f"{len(shards)} training shards for {ranks} ranks x {workers} workers; expected at least "
+                f"{ranks * workers}: set --data.workers lower, or build with a smaller --samples_per_shard"
+            )
+            raise ShardError(message)
+        if self.batch_size % self._world_size:
+            message = f"batch_size {self.batch_size} does not divide over {self._world_size} devices; choose a multiple"
+            raise InputError(message)
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _rank(self) -> int:
+        return self.trainer.global_rank if self.trainer else 0
+
+    def provenance(self) -> dict[str, Any]:
+        """Facts about the data for a bundle: where it came from, its manifests' digest, and the seed."""
+        folders = sorted({str(Path(shard).parent) for shard in expand_shards(self.train) if "://" not in shard})
+        manifests = [Path(folder, MANIFEST_NAME) for folder in folders]
+        digests = "".join(file_sha256(manifest) for manifest in manifests if manifest.exists())
+        digest = hashlib.sha256(digests.encode()).hexdigest()[:16]
+        facts = {"data_manifest": digest, "data_seed": self.seed}
+        return {**facts, "batch_size": self.batch_size, "patch_px": self.patch_px}
+
+    def train_dataloader(self) -> DataLoader[PhotoSample]:
+        """An endless loader; the trainer counts steps."""
+        augmentation = Augmentation(self.patch_px, random=True)
+        shards = expand_shards(self.train)
+        stream = TrainStream(shards, augmentation, self.seed, self._rank, self._world_size, self.shuffle_buffer)
+        return self._loader(stream, self.batch_size // self._world_size)
+
+    def val_dataloader(self) -> DataLoader[PhotoSample]:
+        """Each validation photograph once over all ranks."""
+        return self._exact_loader(self.val)
+
+    def test_dataloader(self) -> DataLoader[PhotoSample]:
+        """Each test photograph once over all ranks."""
+        return self._exact_loader(self.test or self.val)
+
+    def predict_dataloader(self) -> DataLoader[PhotoSample]:
+        """The photographs of the test shards; pairs give their inputs."""
+        return self.test_dataloader()
+
+    def _exact_loader(self, source: str | list[str]) -> DataLoader[PhotoSample]:
+        shards = expand_shards(source)
+        augmentation = Augmentation(self.val_patch_px, random=False)
+        samples = count_samples(shards)
+        stream = ExactStream(shards, samples, augmentation, self.seed, self._rank, self._world_size)
+        return self._loader(stream, max(self.batch_size // self._world_size // 4, 1))
+
+    def _loader(self, stream: TrainStream | ExactStream, batch_size: int) -> DataLoader[PhotoSample]:
+        return DataLoader(
+            stream,
+            batch_size,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+    def on_after_batch_transfer(self, batch: PhotoBatch, dataloader_idx: int) -> RestorationBatch:
+        """Degrade on the device, in float32: training by each sample's seed, evaluation with every degradation."""
+        if self.synthesizer is None:
+            message = "prepare_synthesis must run before batches are degraded"
+            raise RuntimeError(message)
+        clean = batch.clean.float() / 255.0
+        if batch.degraded is not None:
+            return self._pairs(batch, clean)
+        training = self.trainer is not None and self.trainer.training
+        if training:
+            synthesis = self.synthesizer(clean, self.synthesizer.plan(batch.seeds, self.training_degradation))
+            return RestorationBatch(clean, synthesis.degraded, synthesis.labels, batch.keys, batch.valid)
+        names = [self.training_degradation] if self.training_degradation else self.synthesizer.names
+        parts = []
+        for name in names:
+            seeds = torch.tensor([combine(seed, len(name)) for seed in batch.seeds.tolist()])
+            parts.append(self.synthesizer(clean, self.synthesizer.plan(seeds, name)))
+        return RestorationBatch(
+            clean=clean.repeat(len(names), 1, 1, 1),
+            degraded=torch.cat([part.degraded for part in parts]),
+            labels=torch.cat([part.labels for part in parts]),
+            keys=batch.keys * len(names),
+            valid=batch.valid.repeat(len(names)),
+        )
+
+    def _pairs(self, batch: PhotoBatch, clean: torch.Tensor) -> RestorationBatch:
+        if self.synthesizer is None or self.training_degradation is None or batch.degraded is None:
+            message = "shards of pairs carry no labels; expected a phase that trains on a single degradation"
+            raise InputError(message)
+        label = 1 + self.synthesizer.names.index(self.training_degradation)
+        labels = torch.full((len(clean), *clean.shape[2:]), label, device=clean.device)
+        return RestorationBatch(clean, batch.degraded.float() / 255.0, labels, batch.keys, batch.valid)

@@ -1,0 +1,54 @@
+"""Errors that a user can act on: each says what was found, what was expected and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class AbairError(Exception):
+    """Root of all errors raised on purpose; the command line prints it as one line.
+
+    Attributes:
+        exit_status: 1 where the work failed, 2 where the arguments or the input are wrong.
+    """
+
+    exit_status = 1
+
+
+class InputError(AbairError):
+    """An argument, a configuration value or an input file is wrong."""
+
+    exit_status = 2
+
+
+class BundleError(InputError):
+    """A bundle is missing, damaged, or does not fit what is asked of it."""
+
+
+class ShardError(InputError):
+    """Shards are missing, damaged, or too few for the ranks and workers that read them."""
+
+
+class ImageError(InputError):
+    """A file is not an image that can be read, or its size is out of bounds."""
+
+
+class TrainingError(AbairError):
+    """Training cannot go on, for instance because losses stay non-finite."""
+
+
+def unknown_name(name: str, kind: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is in no list, with the nearest known name as remedy.
+
+    Args:
+        name: The name that was given.
+        kind: What it stands for, such as ``"preset"``.
+        known: The allowed names.
+
+    Examples:
+        >>> print(unknown_name("tinny", "preset", ["tiny", "small"]))
+        unknown preset 'tinny'; expected one of: tiny, small; did you mean 'tiny'?
+    """
+    allowed = list(known)
+    near = get_close_matches(name, allowed, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    return InputError(f"unknown {kind} '{name}'; expected one of: {', '.join(allowed)}{hint}")

@@ -1,0 +1,88 @@
+"""Training losses."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from abair_pl.errors import unknown_name
+
+_CHARBONNIER_EPSILON = 1e-3
+
+
+class BalancedRestorationLoss(nn.Module):
+    """L1 or Charbonnier error, balanced over degradations.
+
+    Haze and low light leave errors ten times those of noise or blur and would own the gradient. So the error of the
+    pixels of each label is divided by its own running mean: every degradation pulls with the same relative strength, as
+    if the mean of the logarithms were minimised. Clean pixels count as much as the others together never do: their
+    factor is bounded by half the mean factor of the degradations.
+
+    Args:
+        labels: Number of labels, clean among them.
+        kind: ``l1``, the mean absolute error, or ``charbonnier``, ``sqrt(error ** 2 + 1e-6)``.
+        momentum: Share of the running mean that a step keeps.
+
+    Raises:
+        InputError: The kind is not known.
+    """
+
+    def __init__(self, labels: int, kind: Literal["l1", "charbonnier"] = "l1", momentum: float = 0.98) -> None:
+        super().__init__()
+        if kind not in ("l1", "charbonnier"):
+            raise unknown_name(kind, "restoration loss", ("l1", "charbonnier"))
+        self.kind = kind
+        self.momentum = momentum
+        self.register_buffer("running_error", torch.zeros(labels))
+        self.running_error: Tensor
+
+    def forward(self, restored: Tensor, clean: Tensor, labels: Tensor) -> Tensor:
+        """The balanced error, around 1 whatever the degradations.
+
+        Args:
+            restored: ``(B, 3, H, W)``.
+            clean: The same shape.
+            labels: ``(B, H, W)``.
+        """
+        difference = restored.float() - clean.float()
+        error = difference.abs() if self.kind == "l1" else (difference**2 + _CHARBONNIER_EPSILON**2).sqrt()
+        flat = labels.flatten()
+        pixels = torch.bincount(flat, minlength=len(self.running_error)).float()
+        totals = error.new_zeros(len(pixels)).index_add(0, flat, error.mean(dim=1).flatten())
+        means = totals / pixels.clamp_min(1.0)
+        self._update(means.detach(), pixels > 0)
+        return (means * self._factors() * pixels).sum() / pixels.sum()
+
+    @torch.no_grad()
+    def _update(self, means: Tensor, present: Tensor) -> None:
+        kept = torch.where(self.running_error > 0, torch.lerp(means, self.running_error, self.momentum), means)
+        self.running_error.copy_(torch.where(present, kept, self.running_error))
+
+    def _factors(self) -> Tensor:
+        seen = self.running_error > 0
+        factors = torch.where(seen, 1.0 / self.running_error.clamp_min(1e-2), torch.zeros_like(self.running_error))
+        degraded = factors[1:]
+        bound = 0.5 * degraded.sum() / (degraded > 0).sum().clamp_min(1)
+        clean = torch.where(bound > 0, factors[:1].clamp(max=bound), factors[:1])
+        return torch.cat((clean, degraded))
+
+
+def segmentation_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy plus soft dice, the auxiliary loss of phase I (paper, Table 6).
+
+    Args:
+        logits: ``(B, K + 1, H, W)``.
+        labels: ``(B, H, W)``.
+
+    Returns:
+        A scalar; the dice part is averaged over the labels that occur in the batch.
+    """
+    logits = logits.float()
+    entropy = F.cross_entropy(logits, labels)
+    probabilities = logits.softmax(dim=1)
+    target = F.one_hot(labels, logits.shape[1]).permute(0, 3, 1, 2).to(probabilities.dtype)
+    overlap = (probabilities * target).sum(dim=(0, 2, 3))
+    present = target.sum(dim=(0, 2, 3))
+    dice = 1.0 - (2.0 * overlap + 1.0) / (probabilities.sum(dim=(0, 2, 3)) + present + 1.0)
+    return entropy + dice[present > 0].mean()

@@ -1,0 +1,1 @@
+"""Layers, backbone, heads, adapters, blend and estimator."""

@@ -1,0 +1,109 @@
+"""Sizes of the network by name."""
+
+from dataclasses import dataclass
+
+from abair_pl.errors import InputError, unknown_name
+
+Levels = tuple[int, int, int, int]
+Prompts = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The architecture of a backbone; a bundle's ``config.json`` holds these values.
+
+    Attributes:
+        dim: Channels at full resolution; each level below has twice as many.
+        blocks: Blocks of the four levels; encoder and decoder have the same.
+        refinement_blocks: Blocks after the decoder, at full resolution.
+        heads: Attention heads of the four levels.
+        expansion: Width of the feed-forward branches.
+        window_px: Side of the spatial window attention; 0 leaves it out.
+        unshuffle: The network works on the image after pixel-unshuffling by this factor.
+        gain: The output is ``degraded * exp(gain) + residual`` instead of ``degraded + residual``: tone (haze, low
+            light) is handled apart from texture, which small networks need.
+        prompt_dims: Channels of the prompts of decoder levels 1 to 3.
+        prompt_sizes_px: Side of their learned maps.
+        prompts: How many maps each level mixes.
+        head_dim: Channels of the segmentation head.
+        estimator_dim: Channels of the estimator's first stage.
+
+    Raises:
+        InputError: Heads do not divide the channels, or a size is not positive.
+    """
+
+    dim: int
+    blocks: Levels
+    refinement_blocks: int
+    heads: Levels = (1, 2, 4, 8)
+    expansion: float = 2.66
+    window_px: int = 0
+    unshuffle: int = 1
+    gain: bool = False
+    prompt_dims: Prompts = (64, 128, 320)
+    prompt_sizes_px: Prompts = (64, 32, 16)
+    prompts: int = 5
+    head_dim: int = 32
+    estimator_dim: int = 24
+
+    def __post_init__(self) -> None:
+        sizes = (self.dim, self.unshuffle, self.prompts, self.head_dim, self.estimator_dim, *self.blocks, *self.heads)
+        if min(sizes) < 1 or self.window_px < 0 or self.refinement_blocks < 0:
+            message = f"{self} has a size below 1; expected positive sizes (window_px and refinement_blocks may be 0)"
+            raise InputError(message)
+        for level, heads in enumerate(self.heads):
+            if (self.dim << level) % heads:
+                message = f"level {level + 1} has {self.dim << level} channels and {heads} heads; heads must divide it"
+                raise InputError(message)
+
+    @property
+    def multiple_px(self) -> int:
+        """Images are padded to a multiple of this."""
+        return 8 * self.unshuffle
+
+
+PRESETS: dict[str, BackboneConfig] = {
+    "tiny": BackboneConfig(
+        dim=24,
+        blocks=(1, 1, 1, 1),
+        refinement_blocks=1,
+        expansion=2.0,
+        unshuffle=2,
+        gain=True,
+        prompt_dims=(16, 16, 32),
+        prompt_sizes_px=(16, 8, 4),
+        head_dim=32,
+    ),
+    "small": BackboneConfig(
+        dim=32,
+        blocks=(1, 2, 2, 3),
+        refinement_blocks=2,
+        expansion=2.0,
+        window_px=8,
+        unshuffle=2,
+        gain=True,
+        prompt_dims=(32, 32, 64),
+        prompt_sizes_px=(32, 16, 8),
+        head_dim=64,
+        estimator_dim=40,
+    ),
+    "paper": BackboneConfig(
+        dim=48,
+        blocks=(4, 6, 6, 8),
+        refinement_blocks=4,
+        window_px=8,
+        head_dim=256,
+        estimator_dim=96,
+    ),
+}
+
+
+def preset_config(name: str) -> BackboneConfig:
+    """The configuration of a preset.
+
+    Raises:
+        InputError: No preset has this name.
+    """
+    if name not in PRESETS:
+        raise unknown_name(name, "preset", PRESETS)
+    return PRESETS[name]

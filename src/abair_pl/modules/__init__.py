@@ -1,0 +1,1 @@
+"""The three LightningModules over one shared base."""

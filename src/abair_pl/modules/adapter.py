@@ -1,0 +1,56 @@
+"""Phase II: one low-rank adapter for one degradation, everything else frozen."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from abair_pl.batch import RestorationBatch
+from abair_pl.bundle import Bundle, save_adapter
+from abair_pl.losses import BalancedRestorationLoss
+from abair_pl.models.adapters import AdapterConfig, attach_adapter
+from abair_pl.modules.base import OptimizationConfig, RestorationModule, StepResult
+
+
+class AdapterModule(RestorationModule):
+    """A PEFT LoRA on every 1x1 convolution and linear layer of a frozen backbone (paper, phase II).
+
+    Args:
+        init_from: The bundle with the backbone of phase I.
+        save_to: The bundle that the adapter is added to; it starts as a copy of ``init_from``.
+        degradation: What the adapter is for, and its name; one that is new to the bundle is welcome.
+        adapter: Rank and scaling.
+        optimization: How weights are trained.
+    """
+
+    def __init__(
+        self,
+        init_from: Path,
+        save_to: Path,
+        degradation: str,
+        adapter: AdapterConfig = AdapterConfig(),  # noqa: B008 - frozen
+        optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(optimization, save_to)
+        self.bundle = Bundle.open(init_from)
+        self.adapter = adapter
+        self.degradations = [degradation]
+        self.training_degradation = degradation
+        self.restorer = attach_adapter(self.bundle.backbone(), degradation, adapter, self.bundle.config.backbone_sha256)
+        self.restoration_loss = BalancedRestorationLoss(2)
+        self.make_metrics()
+
+    def trained_module(self) -> nn.Module:
+        trained: nn.Module = self.restorer
+        return trained
+
+    def restore(self, degraded: Tensor) -> Tensor:
+        restored: Tensor = self.restorer(degraded)
+        return restored
+
+    def training_result(self, batch: RestorationBatch) -> StepResult:
+        return StepResult(self.restoration_loss(self.restore(batch.degraded), batch.clean, batch.labels))
+
+    def save_bundle(self, provenance: dict[str, Any]) -> None:
+        name = self.degradations[0]
+        save_adapter(self.save_to, self.bundle, name, self.restorer, self.adapter, provenance)

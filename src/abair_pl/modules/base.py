@@ -1,0 +1,256 @@
+"""What the three phases share: the step, the optimizer, the guard, the metrics and the bundle."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from abair_pl.batch import RestorationBatch
+from abair_pl.errors import InputError, TrainingError
+from abair_pl.metrics import RestorationMetrics
+from abair_pl.modules.callbacks import ExponentialMovingAverage, PanelLogger, PredictionWriter, ThroughputMonitor
+
+
+@dataclass(frozen=True)
+class OptimizationConfig:
+    """How weights are trained.
+
+    Attributes:
+        learning_rate: Peak of the learning rate, reached after the warm-up.
+        final_learning_rate: Where the cosine ends, at the last step.
+        warmup_steps: Steps over which the learning rate rises linearly; at most a tenth of the run.
+        weight_decay: AdamW's decoupled weight decay.
+        ema_decay: Decay of the moving average of the weights that is validated and saved; 0 turns it off.
+        max_skipped_steps: Steps in a row whose gradient is not finite, after which training fails.
+
+    Raises:
+        InputError: A number is out of bounds.
+    """
+
+    learning_rate: float = 2e-4
+    final_learning_rate: float = 1e-6
+    warmup_steps: int = 1000
+    weight_decay: float = 1e-4
+    ema_decay: float = 0.999
+    max_skipped_steps: int = 20
+
+    def __post_init__(self) -> None:
+        if not (self.learning_rate > 0 and 0 <= self.final_learning_rate <= self.learning_rate):
+            message = (
+                f"learning rates are {self.learning_rate} to {self.final_learning_rate}; expected 0 <= final <= peak"
+            )
+            raise InputError(message)
+        if not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.weight_decay < 0 or self.max_skipped_steps < 1:
+            message = f"{self}: expected ema_decay in [0, 1), no negative number, and max_skipped_steps of at least 1"
+            raise InputError(message)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a training step gives: the loss, and its parts for the log, as ``train/<name>``."""
+
+    loss: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class RestorationModule(L.LightningModule):
+    """Base of the three phases; subclasses say what is trained, by which loss, and what is saved.
+
+    Args:
+        optimization: How weights are trained.
+        save_to: The bundle that is written when training ends.
+    """
+
+    degradations: list[str]
+    """In the order of the labels, clean left out; the datamodule synthesizes these."""
+
+    training_degradation: str | None = None
+    """The only degradation to train on and to measure; None for all."""
+
+    def __init__(self, optimization: OptimizationConfig, save_to: Path) -> None:
+        super().__init__()
+        self.optimization = optimization
+        self.save_to = save_to
+        self.skipped_in_a_row = 0
+        self.samples_seen = 0
+        self.panel: RestorationBatch | None = None
+        self.panel_restored: Tensor | None = None
+
+    @abstractmethod
+    def restore(self, degraded: Tensor) -> Tensor:
+        """The restored image ``(B, 3, H, W)``, not clamped, as this phase makes it."""
+
+    @abstractmethod
+    def training_result(self, batch: RestorationBatch) -> StepResult:
+        """The loss of a training batch."""
+
+    @abstractmethod
+    def save_bundle(self, provenance: dict[str, Any]) -> None:
+        """Write :attr:`save_to`."""
+
+    @property
+    def metric_of(self) -> dict[str, RestorationMetrics]:
+        """The metrics by degradation."""
+        return cast("dict[str, RestorationMetrics]", dict(self.restoration_metrics.items()))
+
+    def trained_module(self) -> nn.Module:
+        """The module whose parameters with gradients are trained."""
+        return self
+
+    def make_metrics(self) -> None:
+        """Make the metrics; called once by subclasses when ``degradations`` is known."""
+        names = [self.training_degradation] if self.training_degradation else self.degradations
+        self.restoration_metrics = nn.ModuleDict({name: RestorationMetrics() for name in names})
+
+    def setup(self, stage: str) -> None:
+        """Check that exactly what is meant to be trained is, before the strategy wraps the module."""
+        meant = {id(parameter) for parameter in self.trained_module().parameters() if parameter.requires_grad}
+        stray = [name for name, value in self.named_parameters() if value.requires_grad and id(value) not in meant]
+        if stray or not meant:
+            message = f"{type(self).__name__} would train {stray[:3] or 'nothing'}; a frozen module was unfrozen"
+            raise TrainingError(message)
+        if stage == "fit":
+            self.print(f"training {sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters")
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with linear warm-up and cosine decay, both counted in steps."""
+        config = self.optimization
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        # Norms, biases and temperatures are not decayed.
+        groups = [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = min(config.warmup_steps, max(total // 10, 1))
+        floor = config.final_learning_rate / config.learning_rate
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            progress = min((step - warmup) / max(total - warmup, 1), 1.0)
+            return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"},
+        }
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What every phase watches and averages."""
+        callbacks: list[Callback] = [ThroughputMonitor(), PanelLogger(), PredictionWriter()]
+        if self.optimization.ema_decay > 0:
+            callbacks.append(ExponentialMovingAverage(self.optimization.ema_decay))
+        return callbacks
+
+    def training_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
+        """One step; see :meth:`training_result`."""
+        result = self.training_result(batch)
+        self.samples_seen += len(batch.clean) * self.trainer.world_size
+        self.log("train/loss", result.loss.detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": value.detach() for name, value in result.parts.items()})
+        return result.loss
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradient; where it is not finite, drop it, so that the step changes nothing.
+
+        The gradient has been averaged over all ranks here, so all ranks drop the same steps.
+
+        Raises:
+            TrainingError: Too many steps in a row were dropped.
+        """
+        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        self.log("train/gradient_norm", norm)
+        if not torch.isfinite(norm):
+            self.skipped_in_a_row += 1
+            optimizer.zero_grad(set_to_none=True)
+            if self.skipped_in_a_row >= self.optimization.max_skipped_steps:
+                message = (
+                    f"the gradient was not finite in {self.skipped_in_a_row} steps in a row, at step "
+                    f"{self.global_step}; lower the learning rate, or train in float32 (--trainer.precision 32-true)"
+                )
+                raise TrainingError(message)
+            return
+        self.skipped_in_a_row = 0
+        if gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def validation_step(self, batch: RestorationBatch, batch_idx: int) -> None:
+        """Measure restored images by degradation."""
+        restored = self.restore(batch.degraded).float().clamp(0.0, 1.0)
+        label_of = batch.labels[:, 0, 0]
+        for name, metric in self.metric_of.items():
+            chosen = (label_of == 1 + self.degradations.index(name)) & batch.valid
+            metric.update(restored[chosen], batch.clean[chosen])
+        if batch_idx == 0:
+            self.panel, self.panel_restored = batch, restored
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/psnr/<degradation>``, ``val/ssim/<degradation>`` and their means."""
+        values: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
+        for name, metric in self.metric_of.items():
+            for kind, value in metric.compute().items():
+                self.log(f"val/{kind}/{name}", value.float(), rank_zero_only=True)
+                values[kind].append(value.float())
+            metric.reset()
+        for kind, all_values in values.items():
+            mean = torch.stack(all_values).mean()
+            self.log(f"val/{kind}", mean, prog_bar=kind == "psnr", rank_zero_only=True)
+
+    def test_step(self, batch: RestorationBatch, batch_idx: int) -> None:
+        """The same measures as in validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """The same logs as in validation, under ``test/``."""
+        for name, metric in self.metric_of.items():
+            self.log_dict({f"test/{kind}/{name}": value.float() for kind, value in metric.compute().items()})
+            metric.reset()
+
+    def predict_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
+        """The restored images of a batch, ``(B, 3, H, W)`` in [0, 1]."""
+        return self.restore(batch.degraded).float().clamp(0.0, 1.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the count of samples."""
+        checkpoint["samples_seen"] = self.samples_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of a run with other settings instead of mixing the two."""
+        self.samples_seen = checkpoint["samples_seen"]
+        stored = checkpoint.get("hyper_parameters", {})
+        for name, value in self.hparams.items():
+            if name in stored and stored[name] != value:
+                message = (
+                    f"the checkpoint was made with {name}={stored[name]!r}, this run has {value!r}; "
+                    "--ckpt_path only resumes the same run: start from weights with --model.init_from BUNDLE"
+                )
+                raise InputError(message)
+
+    def on_fit_end(self) -> None:
+        """Write the bundle, unless this was only a trial run."""
+        if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
+            self.save_bundle({"steps": self.global_step, "samples_seen": self.samples_seen, **self._run_facts()})
+            self.print(f"bundle written to {self.save_to}")
+
+    def _run_facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = {"precision": str(self.trainer.precision), "devices": self.trainer.world_size}
+        data = getattr(self.trainer, "datamodule", None)
+        return {**facts, **(data.provenance() if data is not None else {})}

@@ -1,0 +1,78 @@
+"""Phase I: the backbone learns all degradations at once, from clean photographs."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from abair_pl.batch import RestorationBatch
+from abair_pl.bundle import Bundle, save_backbone
+from abair_pl.degradations import BUILT_IN
+from abair_pl.errors import InputError
+from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
+from abair_pl.models.backbone import Backbone
+from abair_pl.models.presets import preset_config
+from abair_pl.modules.base import OptimizationConfig, RestorationModule, StepResult
+
+
+class PretrainModule(RestorationModule):
+    """Backbone and segmentation head on photographs with synthetic degradations (paper, phase I).
+
+    Args:
+        save_to: The bundle that is written when training ends.
+        preset: Size of the network: tiny, small or paper.
+        degradations: In the order of the labels; the paper's five if left out.
+        init_from: A bundle of the same preset and degradations whose backbone is trained further.
+        loss: ``l1`` or ``charbonnier``.
+        segmentation_weight: Weight of the segmentation loss beside the restoration loss.
+        optimization: How weights are trained.
+
+    Raises:
+        InputError: The preset is not known, or ``init_from`` does not fit it.
+    """
+
+    def __init__(
+        self,
+        save_to: Path,
+        preset: str = "small",
+        degradations: list[str] | None = None,
+        init_from: Path | None = None,
+        loss: Literal["l1", "charbonnier"] = "l1",
+        segmentation_weight: float = 0.1,
+        optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__(optimization, save_to)
+        self.preset = preset
+        self.degradations = list(degradations or BUILT_IN)
+        self.segmentation_weight = segmentation_weight
+        architecture = preset_config(preset)
+        labels = len(self.degradations) + 1
+        if init_from is None:
+            self.backbone = Backbone(architecture, labels)
+        else:
+            bundle = Bundle.open(init_from)
+            if bundle.config.architecture != architecture or bundle.config.degradations != self.degradations:
+                message = (
+                    f"{init_from} has preset {bundle.config.preset} for {bundle.config.degradations}; "
+                    f"expected {preset} for {self.degradations}: set --model.preset and --model.degradations to match"
+                )
+                raise InputError(message)
+            self.backbone = bundle.backbone()
+        self.restoration_loss = BalancedRestorationLoss(labels, loss)
+        self.make_metrics()
+
+    def restore(self, degraded: Tensor) -> Tensor:
+        restored: Tensor = self.backbone(degraded)
+        return restored
+
+    def training_result(self, batch: RestorationBatch) -> StepResult:
+        encoding = self.backbone.encode(batch.degraded)
+        restoration = self.restoration_loss(self.backbone.decode(encoding), batch.clean, batch.labels)
+        logits = self.backbone.segment(encoding)
+        segmentation = segmentation_loss(logits, batch.labels)
+        accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
+        parts = {"restoration": restoration, "segmentation": segmentation, "segmentation_accuracy": accuracy}
+        return StepResult(restoration + self.segmentation_weight * segmentation, parts)
+
+    def save_bundle(self, provenance: dict[str, Any]) -> None:
+        save_backbone(self.save_to, self.backbone, self.preset, self.degradations, provenance)
