@@ -76,7 +76,7 @@ PRESETS: dict[str, BackboneConfig] = {
     ),
     "small": BackboneConfig(
         dim=32,
-        blocks=(1, 2, 2, 3),
+        blocks=(1, 2, 2, 2),
         refinement_blocks=2,
         expansion=2.0,
         window_px=8,
