@@ -215,7 +215,8 @@ def save_adapter(
     with _locked(path):
         current = _current(path, base)
         with _scratch(path / "adapters" / name) as scratch:
-            model.save_pretrained(str(scratch), selected_adapters=[name])
+            # Left to itself PEFT would ask a model hub whether the backbone's vocabulary has grown.
+            model.save_pretrained(str(scratch), selected_adapters=[name], save_embedding_layers=False)
             _put(scratch / name, path / "adapters" / name, keep=False)
         adapters = {**current.adapters, name: config}
         facts = {**current.provenance, f"adapter/{name}": provenance}

@@ -12,6 +12,7 @@ from typing import Any
 from abair_pl import __version__
 from abair_pl.errors import AbairError, InputError, unknown_name
 
+_ABOUT = "Adaptive Blind All-in-One Image Restoration."
 _TRAINER_COMMANDS = {
     "fit": "train a phase: --config configs/pretrain.yaml, adapter.yaml or estimator.yaml",
     "validate": "measure a phase's checkpoint on the validation shards",
@@ -37,20 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 the work failed, 2 the arguments or the input are wrong.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    listing = "\n".join(f"  {name:<10}{text}" for name, text in _COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        "abair-pl",
-        usage="abair-pl COMMAND ...",
-        description="Adaptive Blind All-in-One Image Restoration.",
-        epilog=f"commands (each has its own --help):\n{listing}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"abair-pl {__version__}")
-    if not given or given[0].startswith("-"):
-        parser.parse_args(given)
-        parser.print_help()
-        return 0 if given else InputError.exit_status
     try:
+        if not given or given[0] in ("-h", "--help"):
+            listing = "\n".join(f"  {name:<10}{text}" for name, text in _COMMANDS.items())
+            print(f"usage: abair-pl COMMAND ...\n\n{_ABOUT}\n\ncommands (each has its own --help):\n{listing}")
+            return 0 if given else InputError.exit_status
+        if given[0] == "--version":
+            print(f"abair-pl {__version__}")
+            return 0
         if given[0] not in _COMMANDS:
             raise unknown_name(given[0], "command", _COMMANDS)
         _quiet()
@@ -59,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
         return _fail("interrupted", AbairError.exit_status)
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else AbairError.exit_status
+    except SystemExit as stop:  # --help of a subcommand
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 
 
 def _run(command: str, arguments: list[str]) -> int:
@@ -108,27 +103,33 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
 
 
 def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> int:
-    """Call a typed function with options made of its signature and docstring; lists take several values."""
+    """Call a typed function with options made of its signature and docstring.
+
+    ``tile_px`` becomes ``--tile-px``; a bool is a flag; a list takes several values, and is positional if required.
+    """
     from docstring_parser import parse as parse_docstring
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(program, description=_summary(function), exit_on_error=False)
-    signature = inspect.signature(function, eval_str=True).parameters
     texts = {entry.arg_name: entry.description for entry in parse_docstring(inspect.getdoc(function) or "").params}
-    lists = {name for name, parameter in signature.items() if "list[" in str(parameter.annotation)}
-    for name in sorted(lists):
-        item = Path if "Path" in str(signature[name].annotation) else str
-        if signature[name].default is inspect.Parameter.empty:
-            parser.add_argument(name, nargs="+", type=item, help=texts[name])
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        required = parameter.default is inspect.Parameter.empty
+        option = f"--{name.replace('_', '-')}"
+        if parameter.annotation is bool:
+            parser.add_argument(option, action="store_true", help=texts[name])
+        elif "list[" in str(parameter.annotation):
+            item = Path if "Path" in str(parameter.annotation) else str
+            parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name])
+        elif required:
+            parser.add_argument(option, type=parameter.annotation, required=True, help=texts[name])
         else:
-            parser.add_argument(f"--{name}", nargs="+", type=item, default=None, help=texts[name])
-    parser.add_function_arguments(function, skip={*lists})
+            parser.add_argument(option, type=parameter.annotation, default=parameter.default, help=texts[name])
     try:
         values = parser.parse_args(arguments)
     except (ArgumentError, argparse.ArgumentError) as error:
         message = f"{one_line(str(error))}; see: {program} --help"
         raise InputError(message) from error
-    status = function(**parser.instantiate_classes(values).as_dict())
+    status = function(**values.as_dict())
     return status if isinstance(status, int) else 0
 
 

@@ -101,7 +101,7 @@ def synth(output: Path, images: int = 1000, seed: int = 0, samples_per_shard: in
     """
     with tempfile.TemporaryDirectory() as scratch:
         with ProcessPoolExecutor(workers or None) as pool:
-            drawn = pool.map(partial(save_dead_leaves, Path(scratch)), range(seed, seed + images), chunksize=8)
+            drawn = pool.map(partial(save_dead_leaves, Path(scratch), "png"), range(seed, seed + images), chunksize=8)
             list(tqdm(drawn, total=images, unit="image", desc="draw"))
         build(Path(scratch), output, samples_per_shard=samples_per_shard, workers=workers)
 

@@ -1,6 +1,8 @@
 """The LightningDataModule: shards on the CPU, degradations on the device."""
 
 import hashlib
+import zlib
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
 from abair_pl.data.augment import Augmentation
-from abair_pl.data.manifest import MANIFEST_NAME, count_samples, expand_shards, file_sha256
+from abair_pl.data.manifest import MANIFEST_NAME, count_samples, expand_shards, file_sha256, shard_layout
 from abair_pl.data.streaming import ExactStream, PhotoSample, TrainStream, collate
 from abair_pl.degradations import Degradation, Synthesizer, resolve_degradations
 from abair_pl.degradations.random import combine
@@ -71,40 +73,49 @@ class RestorationDataModule(L.LightningDataModule):
         self.cutmix_probability = cutmix_probability
         self.clean_probability = clean_probability
         self.operators = operators or []
-        self.synthesizer: Synthesizer | None = None
+        self.degradations: list[str] = []
         self.training_degradation: str | None = None
 
     def setup(self, stage: str) -> None:
-        """Check the shards and make the synthesizer that the module asks for."""
+        """Take over what the module asks for, and check the shards and the names before the first batch."""
         if self.trainer is not None:
             module: Any = self.trainer.lightning_module
             self.prepare_synthesis(module.degradations, module.training_degradation)
             if stage == "fit":
-                self._check_shards(expand_shards(self.train))
+                shards = expand_shards(self.train)
+                self._check_shards(shards)
+                if shard_layout(shards) == "clean":
+                    resolve_degradations(self.degradations, self.operators)
 
     def prepare_synthesis(self, degradations: list[str], training_degradation: str | None = None) -> None:
-        """Make the synthesizer.
+        """Say what is to be synthesized.
 
         Args:
             degradations: Names in the order of the labels.
             training_degradation: The only one to train on; None for all.
+        """
+        self.degradations = degradations
+        self.training_degradation = training_degradation
+
+    @cached_property
+    def synthesizer(self) -> Synthesizer:
+        """Makes the degradations; real pairs need none, so theirs may have any name.
 
         Raises:
-            InputError: A name is not known.
+            InputError: A name is neither built in nor among the operators.
         """
-        self.synthesizer = Synthesizer(
-            resolve_degradations(degradations, self.operators),
+        return Synthesizer(
+            resolve_degradations(self.degradations, self.operators),
             cutmix_probability=self.cutmix_probability,
             clean_probability=self.clean_probability,
         )
-        self.training_degradation = training_degradation
 
     def _check_shards(self, shards: list[str]) -> None:
         ranks, workers = self._world_size, max(self.workers, 1)
         if len(shards) < ranks * workers:
             message = (
                 f"{len(shards)} training shards for {ranks} ranks x {workers} workers; expected at least "
-                f"{ranks * workers}: set --data.workers lower, or build with a smaller --samples_per_shard"
+                f"{ranks * workers}: set --data.workers lower, or build with a smaller --samples-per-shard"
             )
             raise ShardError(message)
         if self.batch_size % self._world_size:
@@ -166,9 +177,6 @@ class RestorationDataModule(L.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: PhotoBatch, dataloader_idx: int) -> RestorationBatch:
         """Degrade on the device, in float32: training by each sample's seed, evaluation with every degradation."""
-        if self.synthesizer is None:
-            message = "prepare_synthesis must run before batches are degraded"
-            raise RuntimeError(message)
         clean = batch.clean.float() / 255.0
         if batch.degraded is not None:
             return self._pairs(batch, clean)
@@ -176,10 +184,10 @@ class RestorationDataModule(L.LightningDataModule):
         if training:
             synthesis = self.synthesizer(clean, self.synthesizer.plan(batch.seeds, self.training_degradation))
             return RestorationBatch(clean, synthesis.degraded, synthesis.labels, batch.keys, batch.valid)
-        names = [self.training_degradation] if self.training_degradation else self.synthesizer.names
+        names = [self.training_degradation] if self.training_degradation else self.degradations
         parts = []
         for name in names:
-            seeds = torch.tensor([combine(seed, len(name)) for seed in batch.seeds.tolist()])
+            seeds = torch.tensor([combine(seed, zlib.crc32(name.encode())) for seed in batch.seeds.tolist()])
             parts.append(self.synthesizer(clean, self.synthesizer.plan(seeds, name)))
         return RestorationBatch(
             clean=clean.repeat(len(names), 1, 1, 1),
@@ -190,9 +198,9 @@ class RestorationDataModule(L.LightningDataModule):
         )
 
     def _pairs(self, batch: PhotoBatch, clean: torch.Tensor) -> RestorationBatch:
-        if self.synthesizer is None or self.training_degradation is None or batch.degraded is None:
+        if self.training_degradation is None or batch.degraded is None:
             message = "shards of pairs carry no labels; expected a phase that trains on a single degradation"
             raise InputError(message)
-        label = 1 + self.synthesizer.names.index(self.training_degradation)
+        label = 1 + self.degradations.index(self.training_degradation)
         labels = torch.full((len(clean), *clean.shape[2:]), label, device=clean.device)
         return RestorationBatch(clean, batch.degraded.float() / 255.0, labels, batch.keys, batch.valid)

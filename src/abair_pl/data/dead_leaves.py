@@ -48,9 +48,9 @@ def draw_dead_leaves(
     return np.asarray(np.round(np.clip(image, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
 
-def save_dead_leaves(folder: Path, seed: int) -> None:
-    """Draw one image to ``leaves-<seed>.png`` in a folder."""
-    Image.fromarray(draw_dead_leaves(seed)).save(folder / f"leaves-{seed:06d}.png", compress_level=1)
+def save_dead_leaves(folder: Path, suffix: str, seed: int) -> None:
+    """Draw one image to ``leaves-<seed>.<suffix>`` in a folder."""
+    Image.fromarray(draw_dead_leaves(seed)).save(folder / f"leaves-{seed:06d}.{suffix}")
 
 
 def _palette(generator: np.random.Generator) -> NDArray[np.float64]:

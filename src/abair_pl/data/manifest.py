@@ -139,3 +139,9 @@ def count_samples(shards: list[str]) -> int:
             raise ShardError(message)
         total += counts[path.name]
     return total
+
+
+def shard_layout(shards: list[str]) -> Layout:
+    """The layout of shards by the manifest beside the first one; ``clean`` where there is none to read."""
+    folder = Path(shards[0]).parent
+    return Manifest.read(folder).layout if (folder / MANIFEST_NAME).is_file() else "clean"

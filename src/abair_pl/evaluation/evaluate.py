@@ -17,7 +17,7 @@ from abair_pl.degradations import Synthesizer, parse_degradation
 from abair_pl.degradations.random import combine
 from abair_pl.errors import InputError, unknown_name
 from abair_pl.evaluation.figures import comparison_sheet
-from abair_pl.evaluation.protocols import Protocol, protocol
+from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import find_images, read_photograph
 from abair_pl.models.blend import BLEND_MODES
@@ -55,7 +55,7 @@ def evaluate(
     draws: int = 1,
     seed: int = 0,
     blend: list[str] | None = None,
-    protocol_name: Literal["rgb", "y"] = "rgb",
+    protocol: Literal["rgb", "y"] = "rgb",
     sheet: Path | None = None,
     tile_px: int = 1024,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -75,7 +75,7 @@ def evaluate(
         seed: Seed of the degradations.
         blend: soft, one_hot, none, an adapter's name, or oracle for the adapter named as the degradation; several are
             measured side by side.
-        protocol_name: How images are compared: rgb, or y for luma.
+        protocol: How images are compared: rgb, or y for luma.
         sheet: PNG to write with each degradation and its results side by side.
         tile_px: Images with a longer side are done in tiles of this side.
         device: auto takes a GPU where there is one.
@@ -83,7 +83,7 @@ def evaluate(
     Raises:
         InputError: The options do not fit together, or a name is not known.
     """
-    measures = protocol(protocol_name)
+    measures = named_protocol(protocol)
     pairs, count = _pairs(input, target, clean, degrade, draws, seed)
     blends = blend or ["soft"]
     model = Abair.from_pretrained(bundle, device, tile_px)

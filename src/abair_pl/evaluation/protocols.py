@@ -66,7 +66,7 @@ PROTOCOLS = {
 }
 
 
-def protocol(name: str) -> Protocol:
+def named_protocol(name: str) -> Protocol:
     """A protocol by name.
 
     Raises:

@@ -1,5 +1,6 @@
 """Phase II: one low-rank adapter for one degradation, everything else frozen."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,16 @@ class AdapterModule(RestorationModule):
         adapter: AdapterConfig = AdapterConfig(),  # noqa: B008 - frozen
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(optimization, save_to)
-        self.bundle = Bundle.open(init_from)
+        bundle = Bundle.open(init_from)
+        backbone = bundle.config.backbone_sha256
+        super().__init__(
+            optimization, save_to, {"degradation": degradation, "backbone": backbone, "adapter": asdict(adapter)}
+        )
+        self.bundle = bundle
         self.adapter = adapter
         self.degradations = [degradation]
         self.training_degradation = degradation
-        self.restorer = attach_adapter(self.bundle.backbone(), degradation, adapter, self.bundle.config.backbone_sha256)
+        self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone)
         self.restoration_loss = BalancedRestorationLoss(2)
         self.make_metrics()
 

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -68,6 +68,7 @@ class RestorationModule(L.LightningModule):
     Args:
         optimization: How weights are trained.
         save_to: The bundle that is written when training ends.
+        identity: What a checkpoint must agree on to be resumed, in plain types.
     """
 
     degradations: list[str]
@@ -76,18 +77,22 @@ class RestorationModule(L.LightningModule):
     training_degradation: str | None = None
     """The only degradation to train on and to measure; None for all."""
 
-    def __init__(self, optimization: OptimizationConfig, save_to: Path) -> None:
+    def __init__(self, optimization: OptimizationConfig, save_to: Path, identity: Mapping[str, Any]) -> None:
         super().__init__()
+        self.save_hyperparameters({**identity, "optimization": asdict(optimization)}, logger=False)
         self.optimization = optimization
         self.save_to = save_to
         self.skipped_in_a_row = 0
         self.samples_seen = 0
-        self.panel: RestorationBatch | None = None
-        self.panel_restored: Tensor | None = None
+        self.panel: tuple[RestorationBatch, Tensor, Tensor] | None = None  # with restored images and shown labels
 
     @abstractmethod
     def restore(self, degraded: Tensor) -> Tensor:
         """The restored image ``(B, 3, H, W)``, not clamped, as this phase makes it."""
+
+    def shown_labels(self, batch: RestorationBatch) -> Tensor:
+        """The label maps ``(B, H, W)`` that panels show: predicted ones where the phase has any."""
+        return batch.labels
 
     @abstractmethod
     def training_result(self, batch: RestorationBatch) -> StepResult:
@@ -200,7 +205,7 @@ class RestorationModule(L.LightningModule):
             chosen = (label_of == 1 + self.degradations.index(name)) & batch.valid
             metric.update(restored[chosen], batch.clean[chosen])
         if batch_idx == 0:
-            self.panel, self.panel_restored = batch, restored
+            self.panel = batch, restored, self.shown_labels(batch)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/psnr/<degradation>``, ``val/ssim/<degradation>`` and their means."""

@@ -80,17 +80,20 @@ class ThroughputMonitor(Callback):
 class PanelLogger(Callback):
     """At each validation, one fixed panel: a row for each degradation with clean, degraded, restored and labels.
 
-    Goes to W&B and TensorBoard where they are the loggers; else to ``panels/`` in the log directory.
+    In phase I the labels are those that the segmentation head predicts. Goes to W&B and TensorBoard where they are the
+    loggers; else to ``panels/`` in the log directory.
     """
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw and log."""
-        batch, restored = getattr(pl_module, "panel", None), getattr(pl_module, "panel_restored", None)
-        if batch is None or restored is None or trainer.sanity_checking or not trainer.is_global_zero:
+        log_dir = trainer.log_dir  # all ranks take part in this
+        kept = getattr(pl_module, "panel", None)
+        if kept is None or trainer.sanity_checking or not trainer.is_global_zero:
             return
+        batch, restored, shown = kept
         labels = batch.labels[:, 0, 0]
         rows = [int((labels == label).nonzero()[0]) for label in labels.unique().tolist()]
-        panel = draw_panel([(batch.clean[row], batch.degraded[row], restored[row], batch.labels[row]) for row in rows])
+        panel = draw_panel([(batch.clean[row], batch.degraded[row], restored[row], shown[row]) for row in rows])
         handled = False
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
@@ -99,8 +102,8 @@ class PanelLogger(Callback):
             elif isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_image("val/panel", panel, trainer.global_step, dataformats="HWC")
                 handled = True
-        if not handled and trainer.log_dir and trainer.loggers:
-            folder = Path(trainer.log_dir, "panels")
+        if not handled and log_dir and trainer.loggers:
+            folder = Path(log_dir, "panels")
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(panel).save(folder / f"step-{trainer.global_step:08d}.png")
 

@@ -39,16 +39,19 @@ class EstimatorModule(RestorationModule):
         restoration_weight: float = 0.0,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(optimization, save_to)
-        self.bundle = Bundle.open(init_from)
-        self.degradations = list(self.bundle.config.adapters)
+        bundle = Bundle.open(init_from)
+        names, backbone = list(bundle.config.adapters), bundle.config.backbone_sha256
+        identity = {"adapters": names, "backbone": backbone, "blend": blend, "restoration_weight": restoration_weight}
+        super().__init__(optimization, save_to, identity)
+        self.bundle = bundle
+        self.degradations = names
         if not self.degradations:
             message = f"{init_from} has no adapters; run phase II first: abair-pl fit --config configs/adapter.yaml"
             raise InputError(message)
         self.blend = blend
         self.restoration_weight = restoration_weight
-        self.restorer = self.bundle.blended()
-        self.estimator = Estimator(self.bundle.config.architecture.estimator_dim, len(self.degradations) + 1)
+        self.restorer = bundle.blended()
+        self.estimator = Estimator(bundle.config.architecture.estimator_dim, len(self.degradations) + 1)
         self.accuracy = MeanMetric()
         self.make_metrics()
 

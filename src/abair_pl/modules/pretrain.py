@@ -41,9 +41,11 @@ class PretrainModule(RestorationModule):
         segmentation_weight: float = 0.1,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
     ) -> None:
-        super().__init__(optimization, save_to)
+        names = list(degradations or BUILT_IN)
+        identity = {"preset": preset, "degradations": names, "loss": loss, "segmentation_weight": segmentation_weight}
+        super().__init__(optimization, save_to, identity)
         self.preset = preset
-        self.degradations = list(degradations or BUILT_IN)
+        self.degradations = names
         self.segmentation_weight = segmentation_weight
         architecture = preset_config(preset)
         labels = len(self.degradations) + 1
@@ -64,6 +66,9 @@ class PretrainModule(RestorationModule):
     def restore(self, degraded: Tensor) -> Tensor:
         restored: Tensor = self.backbone(degraded)
         return restored
+
+    def shown_labels(self, batch: RestorationBatch) -> Tensor:
+        return self.backbone.segment(self.backbone.encode(batch.degraded)).argmax(dim=1)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
         encoding = self.backbone.encode(batch.degraded)

@@ -1,0 +1,218 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from abair_pl.batch import PhotoBatch, RestorationBatch
+from abair_pl.data.datamodule import RestorationDataModule
+from abair_pl.degradations import RandomNoise
+from abair_pl.errors import InputError, ShardError
+
+Picture = Callable[..., NDArray[np.uint8]]
+Make = Callable[..., RestorationDataModule]
+NAMES = ["rain", "haze", "noise"]
+
+
+@pytest.fixture
+def make(clean_shards: Path) -> Make:
+    """``make(**settings)``: a datamodule over the clean shards, without workers."""
+
+    def build(**settings: Any) -> RestorationDataModule:
+        small = {"batch_size": 8, "patch_px": 32, "val_patch_px": 24, "workers": 0, "shuffle_buffer": 4}
+        return RestorationDataModule(**{"train": str(clean_shards), "val": str(clean_shards), **small, **settings})
+
+    return build
+
+
+def _attach(datamodule: RestorationDataModule, **trainer: Any) -> RestorationDataModule:
+    """Stand in for a trainer, by the few attributes that a datamodule reads."""
+    module = SimpleNamespace(degradations=NAMES, training_degradation=None)
+    settings = {"world_size": 1, "global_rank": 0, "training": True, "lightning_module": module, **trainer}
+    datamodule.trainer = cast(L.Trainer, SimpleNamespace(**settings))
+    return datamodule
+
+
+def _first(loader: Any) -> PhotoBatch:
+    batch: PhotoBatch = next(iter(loader))
+    return batch
+
+
+def _evaluated(datamodule: RestorationDataModule) -> RestorationBatch:
+    return datamodule.on_after_batch_transfer(_first(datamodule.val_dataloader()), 0)
+
+
+class TestEvaluation:
+    def test_every_photograph_is_shown_with_every_degradation(self, make: Make) -> None:
+        datamodule = make()
+        datamodule.prepare_synthesis(NAMES)
+        photographs = _first(datamodule.val_dataloader())
+        batch = datamodule.on_after_batch_transfer(photographs, 0)
+        count = len(photographs.keys)
+        assert count == 2  # a quarter of a training batch
+        assert batch.clean.shape == batch.degraded.shape == (3 * count, 3, 24, 24)
+        assert batch.keys == photographs.keys * 3
+        assert batch.valid.tolist() == [True] * 3 * count
+        for row in range(3 * count):
+            assert batch.labels[row].unique().tolist() == [1 + row // count]
+            assert torch.equal(batch.clean[row], photographs.clean[row % count].float() / 255)
+            assert not torch.equal(batch.clean[row], batch.degraded[row])
+
+    def test_it_is_deterministic(self, make: Make) -> None:
+        first, again = make(), make()
+        for datamodule in (first, again):
+            datamodule.prepare_synthesis(NAMES)
+        assert torch.equal(_evaluated(first).degraded, _evaluated(again).degraded)
+
+    def test_a_degradation_looks_the_same_whatever_others_there_are(self, make: Make) -> None:
+        two, one = make(), make()
+        two.prepare_synthesis(["haze", "noise"])
+        one.prepare_synthesis(["noise"])
+        assert torch.equal(_evaluated(one).degraded, _evaluated(two).degraded[2:])
+
+    def test_degradations_of_one_kind_are_drawn_independently(self, make: Make) -> None:
+        alike = [type(f"{name}Noise", (RandomNoise,), {"name": name})() for name in ("ab", "cd")]
+        datamodule = make(operators=alike)
+        datamodule.prepare_synthesis(["ab", "cd"])
+        first, second = _evaluated(datamodule).degraded.chunk(2)
+        assert not torch.equal(first, second)
+
+    def test_another_module_gets_labels_of_its_own(self, make: Make) -> None:
+        datamodule = make()
+        datamodule.prepare_synthesis(["haze", "noise"])
+        _evaluated(datamodule)
+        datamodule.prepare_synthesis(["noise"])
+        assert (_evaluated(datamodule).labels == 1).all()
+
+    def test_a_phase_of_one_degradation_is_measured_on_that_one(self, make: Make) -> None:
+        datamodule = make()
+        datamodule.prepare_synthesis(NAMES, "noise")
+        batch = _evaluated(datamodule)
+        assert len(batch.clean) == 2
+        assert (batch.labels == 3).all()
+
+    def test_each_photograph_is_given_once(self, make: Make) -> None:
+        keys = [key for batch in make().val_dataloader() for key in batch.keys]
+        assert sorted(keys) == [f"p{index:02d}" for index in range(12)]
+
+    def test_test_shards_default_to_those_of_validation(self, make: Make, pair_shards: Path) -> None:
+        assert _first(make().test_dataloader()).keys == ("p00", "p01")
+        assert _first(make(test=str(pair_shards)).predict_dataloader()).keys == ("p0", "p1")
+
+
+class TestTraining:
+    def test_batches_have_their_size_and_patches(self, make: Make) -> None:
+        batch = _first(make().train_dataloader())
+        assert batch.clean.shape == (8, 3, 32, 32)
+        assert batch.degraded is None
+        assert batch.valid.all()
+
+    def test_degradations_are_mixed_by_each_samples_seed(self, make: Make) -> None:
+        datamodule = _attach(make(batch_size=12, cutmix_probability=0.5))
+        datamodule.setup("fit")
+        photographs = _first(datamodule.train_dataloader())
+        batch = datamodule.on_after_batch_transfer(photographs, 0)
+        expected = datamodule.synthesizer(photographs.clean / 255, datamodule.synthesizer.plan(photographs.seeds))
+        assert torch.equal(batch.degraded, expected.degraded)
+        assert torch.equal(batch.labels, expected.labels)
+        assert len(batch.labels.unique()) > 2
+
+    def test_a_phase_of_one_degradation_trains_on_that_one(self, make: Make) -> None:
+        datamodule = _attach(make(), lightning_module=SimpleNamespace(degradations=NAMES, training_degradation="haze"))
+        datamodule.setup("fit")
+        batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
+        assert (batch.labels == 2).all()
+
+    def test_shares_reach_the_synthesizer(self, make: Make) -> None:
+        datamodule = _attach(make(clean_probability=1.0))
+        datamodule.setup("fit")
+        batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
+        assert torch.equal(batch.degraded, batch.clean)
+
+    def test_ranks_divide_the_batch_and_the_photographs(self, make: Make) -> None:
+        keys: list[str] = []
+        for rank in range(2):
+            datamodule = _attach(make(batch_size=12), world_size=2, global_rank=rank)
+            datamodule.setup("fit")
+            keys += _first(datamodule.train_dataloader()).keys
+        assert sorted(keys) == [f"p{index:02d}" for index in range(12)]
+
+    def test_custom_operators_are_used_by_name(self, make: Make) -> None:
+        own = RandomNoise(sigma_8bit=(0.0, 0.0))
+        datamodule = make(operators=[own])
+        datamodule.prepare_synthesis(["rain", "noise"], "noise")
+        batch = _evaluated(datamodule)
+        assert torch.equal(batch.clean, batch.degraded)
+
+
+class TestPairs:
+    def test_real_pairs_get_the_label_of_their_degradation(
+        self, make: Make, pair_shards: Path, picture: Picture
+    ) -> None:
+        datamodule = make(val=str(pair_shards))
+        datamodule.prepare_synthesis(["noise", "rain"], "rain")
+        batch = _evaluated(datamodule)
+        target = torch.from_numpy(picture(0)[8:32, 12:36]).permute(2, 0, 1)
+        assert torch.equal(batch.clean[0], target / 255)
+        assert torch.equal(batch.degraded[0], (255 - target) / 255)
+        assert (batch.labels == 2).all()
+        assert batch.labels.shape == (2, 24, 24)
+
+    def test_their_degradation_may_have_any_name(self, make: Make, pair_shards: Path) -> None:
+        datamodule = make(train=str(pair_shards), val=str(pair_shards), batch_size=2)
+        module = SimpleNamespace(degradations=["rain", "snow"], training_degradation="snow")
+        _attach(datamodule, lightning_module=module).setup("fit")
+        batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
+        assert (batch.labels == 2).all()
+        assert torch.allclose(batch.degraded, 1.0 - batch.clean)
+
+    def test_they_need_a_phase_of_one_degradation(self, make: Make, pair_shards: Path) -> None:
+        datamodule = make(val=str(pair_shards))
+        datamodule.prepare_synthesis(NAMES)
+        with pytest.raises(InputError, match="shards of pairs carry no labels"):
+            _evaluated(datamodule)
+
+
+class TestRefusals:
+    def test_too_few_shards_name_the_remedy(self, make: Make) -> None:
+        datamodule = _attach(make(workers=3), world_size=2)
+        with pytest.raises(ShardError, match=r"4 training shards for 2 ranks x 3 workers.* at least 6: set --data"):
+            datamodule.setup("fit")
+
+    def test_a_batch_that_does_not_divide(self, make: Make) -> None:
+        with pytest.raises(InputError, match="batch_size 8 does not divide over 3 devices"):
+            _attach(make(), world_size=3).setup("fit")
+
+    def test_batches_before_it_is_said_what_to_synthesize(self, make: Make) -> None:
+        with pytest.raises(InputError, match="expected at least one"):
+            _evaluated(make())
+
+    def test_unknown_degradations_before_the_first_batch(self, make: Make) -> None:
+        module = SimpleNamespace(degradations=["rain", "snow"], training_degradation="snow")
+        with pytest.raises(InputError, match="unknown degradation 'snow'"):
+            _attach(make(), lightning_module=module).setup("fit")
+
+    @pytest.mark.parametrize("name", ["batch_size", "patch_px", "val_patch_px", "shuffle_buffer"])
+    def test_numbers_below_one(self, make: Make, name: str) -> None:
+        with pytest.raises(InputError, match=rf"data\.{name} is 0; expected at least 1"):
+            make(**{name: 0})
+
+    @pytest.mark.parametrize(
+        "settings", [{"workers": -1}, {"seed": -1}, {"cutmix_probability": 1.5}, {"clean_probability": -1.0}]
+    )
+    def test_other_bad_numbers_before_the_first_batch(self, make: Make, settings: dict[str, float]) -> None:
+        with pytest.raises(InputError, match=next(iter(settings))):
+            _attach(make(**settings)).setup("fit")
+
+
+def test_provenance_follows_the_manifest_and_the_settings(make: Make, pair_shards: Path) -> None:
+    facts = make(seed=5).provenance()
+    assert facts.keys() == {"data_manifest", "data_seed", "batch_size", "patch_px"}
+    assert (facts["data_seed"], facts["batch_size"], facts["patch_px"]) == (5, 8, 32)
+    assert facts["data_manifest"] == make().provenance()["data_manifest"]
+    assert facts["data_manifest"] != make(train=str(pair_shards)).provenance()["data_manifest"]

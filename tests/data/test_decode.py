@@ -1,0 +1,131 @@
+import json
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from abair_pl.data.decode import decode_image, decode_sample
+from abair_pl.errors import ImageError, ShardError
+
+Picture = Callable[..., NDArray[np.uint8]]
+Encoded = Callable[..., bytes]
+LOSSLESS = [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("TIFF", {})]
+
+
+class Bomb:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return (Path.touch, (self.mark,))
+
+
+def _png_header(width: int, height: int) -> bytes:
+    """A PNG that promises a size, with hardly any pixels behind it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("kind", "options"), LOSSLESS)
+def test_lossless_formats_give_their_pixels(
+    picture: Picture, encoded: Encoded, kind: str, options: dict[str, object]
+) -> None:
+    decoded = decode_image(encoded(picture(0), kind, **options), "a photograph")
+    assert decoded.dtype == np.uint8
+    assert np.array_equal(decoded, picture(0))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_lossy_formats_give_nearly_their_pixels(encoded: Encoded, kind: str) -> None:
+    ramp = np.tile(np.linspace(0, 255, 48).astype(np.uint8)[None, :, None], (40, 1, 3))
+    decoded = decode_image(encoded(ramp, kind, quality=95), "a photograph")
+    assert decoded.shape == ramp.shape
+    assert np.abs(decoded.astype(int) - ramp).max() < 12
+
+
+def test_grey_becomes_rgb(picture: Picture, encoded: Encoded) -> None:
+    grey = picture(0)[..., 0]
+    assert np.array_equal(decode_image(encoded(grey), "a scan"), np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_16_bit_grey_keeps_its_shades(encoded: Encoded) -> None:
+    grey = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    decoded = decode_image(encoded(grey), "a scan")
+    assert np.abs(decoded[..., 0] - grey / 257.0).max() <= 1.0
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("kept", [0.0, 0.05, 0.5, 0.9])
+def test_files_cut_short_are_refused_by_name(picture: Picture, encoded: Encoded, kind: str, kept: float) -> None:
+    data = encoded(picture(0), kind)
+    with pytest.raises(ImageError, match=r"broken\.img: not a readable image"):
+        decode_image(data[: int(kept * len(data))], "broken.img")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", pickle.dumps([1, 2])])
+def test_other_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="expected one of jpg"):
+        decode_image(data, "other")
+
+
+@pytest.mark.parametrize("size", [(30_000, 30_000), (200_001, 1000)])
+def test_a_header_that_promises_too_many_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match="huge"):
+        decode_image(_png_header(*size), "huge")
+
+
+def test_members_are_decoded_by_role_and_suffix(picture: Picture, encoded: Encoded) -> None:
+    sample = {
+        "__key__": "k",
+        "__url__": "s.tar",
+        "input.png": encoded(picture(1)),
+        "target.PNG": encoded(picture(2)),
+        "json": json.dumps({"iso": 800}).encode(),
+    }
+    decoded = decode_sample(sample)
+    assert decoded.keys() == {"key", "input", "target", "json"}
+    assert decoded["key"] == "k"
+    assert np.array_equal(decoded["input"], picture(1))
+    assert np.array_equal(decoded["target"], picture(2))
+    assert decoded["json"] == {"iso": 800}
+
+
+def test_a_single_photograph_is_the_image(picture: Picture, encoded: Encoded) -> None:
+    decoded = decode_sample({"__key__": "k", "png": encoded(picture(1))})
+    assert np.array_equal(decoded["image"], picture(1))
+
+
+@pytest.mark.parametrize("member", ["pickle", "pkl", "pyd", "png.pickle", "npy", "pth", "txt", "mask.png", ""])
+def test_members_off_the_allow_list_are_refused_and_never_unpickled(
+    picture: Picture, encoded: Encoded, tmp_path: Path, member: str
+) -> None:
+    mark = tmp_path / "executed"
+    sample = {"__key__": "k", "__url__": "s.tar", "png": encoded(picture(0)), member: pickle.dumps(Bomb(mark))}
+    with pytest.raises(ShardError, match=rf"k\.{member} in s\.tar: only images and JSON"):
+        decode_sample(sample)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("members", [{}, {"json": b"{}"}, {"input.png": None}, {"target.png": None}])
+def test_a_sample_without_image_or_half_a_pair_is_refused(
+    picture: Picture, encoded: Encoded, members: dict[str, bytes | None]
+) -> None:
+    sample = {name: data or encoded(picture(0)) for name, data in members.items()}
+    with pytest.raises(ShardError, match=r"sample k has members .*; expected one image, or an input and a target"):
+        decode_sample({"__key__": "k", **sample})
+
+
+def test_damaged_json_is_refused_by_name(picture: Picture, encoded: Encoded) -> None:
+    with pytest.raises(ShardError, match=r"k\.json"):
+        decode_sample({"__key__": "k", "png": encoded(picture(0)), "json": b"{"})

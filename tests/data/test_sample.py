@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from abair_pl.data import sample as module
+from abair_pl.data.decode import decode_sample
+from abair_pl.data.manifest import Manifest, count_samples, expand_shards
+from abair_pl.data.sample import HELD_OUT_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, build_sample, load_photograph
+from abair_pl.data.streaming import read_samples
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sample of one training photograph, one held out and two dead leaves."""
+    output = tmp_path_factory.mktemp("sample")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "TRAIN_PHOTOGRAPHS", ("rocket",))
+        patch.setattr(module, "HELD_OUT_PHOTOGRAPHS", ("chelsea",))
+        build_sample(output, dead_leaves=2, seed=40)
+    return output
+
+
+@pytest.mark.parametrize("name", [*TRAIN_PHOTOGRAPHS, *HELD_OUT_PHOTOGRAPHS])
+def test_photographs_come_with_scikit_image(name: str) -> None:
+    photograph = load_photograph(name)
+    assert photograph.dtype == np.uint8
+    assert photograph.shape[2] == 3
+    assert min(photograph.shape[:2]) >= 288
+
+
+def test_the_two_of_a_stereo_pair_differ() -> None:
+    assert not np.array_equal(load_photograph("motorcycle_left"), load_photograph("motorcycle_right"))
+
+
+def test_training_and_held_out_photographs_are_disjoint() -> None:
+    assert not set(TRAIN_PHOTOGRAPHS) & set(HELD_OUT_PHOTOGRAPHS)
+
+
+def test_train_and_val_are_whole_builds_of_their_photographs(built: Path) -> None:
+    keys = {}
+    for part in ("train", "val"):
+        shards = expand_shards(str(built / part))
+        keys[part] = [sample["__key__"] for sample in read_samples(shards)]
+        assert Manifest.read(built / part).complete
+        assert count_samples(shards) == len(keys[part])
+    assert {key.partition("-")[0] for key in keys["train"]} == {"rocket", "leaves"}
+    assert {key.partition("-")[0] for key in keys["val"]} == {"chelsea"}
+    assert [key for key in keys["train"] if key.startswith("leaves")] == ["leaves-000040", "leaves-000041"]
+
+
+def test_held_out_photographs_are_files_of_their_own(built: Path) -> None:
+    (path,) = (built / "heldout").iterdir()
+    assert np.array_equal(np.asarray(Image.open(path)), load_photograph("chelsea"))
+
+
+def test_tiles_cover_the_photograph_and_overlap(built: Path) -> None:
+    photograph = load_photograph("chelsea")
+    covered = np.zeros(photograph.shape[:2], dtype=int)
+    for sample in read_samples(expand_shards(str(built / "val"))):
+        tile = decode_sample(sample)["image"]
+        top, left = (int(number) for number in sample["__key__"].split("-")[1:])
+        height, width = tile.shape[:2]
+        assert np.array_equal(tile, photograph[top : top + height, left : left + width])
+        covered[top : top + height, left : left + width] += 1
+    assert covered.min() == 1
+    assert (covered > 1).mean() > 0.3

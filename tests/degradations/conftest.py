@@ -1,0 +1,22 @@
+"""Photographs and seeds that the tests of the degradations share."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from abair_pl.degradations.random import SEED_LIMIT, smooth_field
+
+
+@pytest.fixture
+def seeds() -> NDArray[np.int64]:
+    """``(4,)``, both ends of the range among them."""
+    return np.array([0, 7, 2**40 + 3, SEED_LIMIT - 1], dtype=np.int64)
+
+
+@pytest.fixture
+def photo() -> Tensor:
+    """``(4, 3, 40, 48)`` with smooth shades and hard edges, within [0.05, 0.95]."""
+    shades = smooth_field(torch.arange(12), "photo", (40, 48), octaves=5).view(4, 3, 40, 48)
+    return (0.05 + 0.9 * ((shades * 6).floor() / 6 + shades / 6)).clamp(0.05, 0.95)

@@ -1,0 +1,244 @@
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from abair_pl.bundle import Bundle, save_adapter
+from abair_pl.errors import ImageError, InputError
+from abair_pl.evaluation.evaluate import evaluate
+from abair_pl.evaluation.protocols import PROTOCOLS
+from abair_pl.models.adapters import AdapterConfig
+from abair_pl.restore import Abair
+
+COLUMNS = ["image", "degradation", "blend", "psnr_input", "ssim_input", "psnr", "ssim"]
+
+
+@pytest.fixture
+def run(bundle_path: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Evaluate the toy bundle on the CPU, and give back results.json."""
+
+    def call(**options: Any) -> dict[str, Any]:
+        evaluate(**{"output": tmp_path / "out", "bundle": bundle_path, "device": "cpu", **options})
+        values: dict[str, Any] = json.loads((options.get("output", tmp_path / "out") / "results.json").read_text())
+        return values
+
+    return call
+
+
+@pytest.fixture
+def clean(photographs: Path, tmp_path: Path) -> Path:
+    """A folder of two photographs."""
+    folder = tmp_path / "clean"
+    folder.mkdir()
+    for index in (0, 5):
+        shutil.copy(photographs / f"photo-{index}.png", folder)
+    return folder
+
+
+@pytest.fixture
+def noisy(clean: Path, tmp_path: Path) -> Path:
+    """The same photographs with noise."""
+    folder = tmp_path / "noisy"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for path in clean.iterdir():
+        pixels = np.asarray(Image.open(path)).astype(float)
+        pixels += generator.normal(0.0, 20.0, pixels.shape)
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / path.name)
+    return folder
+
+
+def as_tensor(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1) / 255.0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_pairs_are_measured_as_the_protocol_says(
+    run: Callable[..., dict[str, Any]],
+    clean: Path,
+    noisy: Path,
+    names: list[str],
+    protocol: str,
+    bundle_path: Path,
+    tmp_path: Path,
+) -> None:
+    results = run(input=noisy, target=clean, protocol=protocol, blend=["haze"])
+    assert results["protocol"]["name"] == protocol
+    assert {"channel", "ssim_window", "rounding", "border_px", "average", "version"} <= results["protocol"].keys()
+    rows = results["images"]
+    assert [row["image"] for row in rows] == ["photo-0", "photo-5"]
+    assert all(list(row) == [*COLUMNS, *(f"weight_{name}" for name in names)] for row in rows)
+    for row in rows:
+        pair = [as_tensor(folder / f"{row['image']}.png") for folder in (noisy, clean)]
+        before = PROTOCOLS[protocol].measure(*pair)
+        restored = Abair.from_pretrained(bundle_path, "cpu").restore(pair[0], "haze").restored
+        after = PROTOCOLS[protocol].measure(restored, pair[1])
+        assert [row["psnr_input"], row["ssim_input"]] == pytest.approx(before)
+        assert [row["psnr"], row["ssim"]] == pytest.approx(after)
+        assert [row[f"weight_{name}"] for name in names] == [0.0, 1.0, 0.0, 0.0, 0.0]
+    for key in ("psnr_input", "ssim_input", "psnr", "ssim"):
+        assert results["mean"][key] == pytest.approx((rows[0][key] + rows[1][key]) / 2)
+    with (tmp_path / "out" / "results.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert [list(row) for row in table] == [list(row) for row in rows]
+    assert [float(row["psnr"]) for row in table] == pytest.approx([row["psnr"] for row in rows])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["results.csv", "results.json"]
+
+
+def test_soft_weights_are_those_of_the_estimator(
+    run: Callable[..., dict[str, Any]], clean: Path, noisy: Path, bundle_path: Path
+) -> None:
+    (row, _) = run(input=noisy, target=clean)["images"]
+    assert row["blend"] == "soft"
+    expected = Abair.from_pretrained(bundle_path, "cpu").restore(as_tensor(noisy / "photo-0.png")).weights
+    assert {name: row[f"weight_{name}"] for name in expected} == pytest.approx(expected)
+
+
+def test_clean_photographs_are_degraded_in_each_way(
+    run: Callable[..., dict[str, Any]], clean: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    specs, sheet = ["noise:sigma=25", "rain:severity=0.8"], tmp_path / "sheets" / "sheet.png"
+    results = run(clean=clean, degrade=specs, draws=2, seed=3, blend=["none", "oracle"], sheet=sheet)
+    rows = results["images"]
+    assert len(rows) == 2 * 2 * 2 * 2
+    assert {(row["degradation"], row["blend"]) for row in rows} == {(s, b) for s in specs for b in ("none", "oracle")}
+    assert results["protocol"]["degrade"] == specs
+    assert results["protocol"]["seed"] == 3
+    for row in rows:
+        weights = {key.removeprefix("weight_"): value for key, value in row.items() if key.startswith("weight_")}
+        chosen = {row["degradation"].partition(":")[0]} if row["blend"] == "oracle" else set()
+        assert {name for name, weight in weights.items() if weight} == chosen
+    mine = [row["psnr"] for row in rows if (row["degradation"], row["blend"]) == (specs[0], "oracle")]
+    assert results["mean_by"][specs[0]]["oracle"]["psnr"] == pytest.approx(sum(mine) / 4)
+    assert len({row["psnr_input"] for row in rows if row["degradation"] == specs[0]}) == 4, "draws should differ"
+    table = capsys.readouterr().out
+    assert "| mean" in table
+    assert "oracle" in table
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG"
+        assert drawn.width > 4 * 300
+
+
+def test_noise_has_the_strength_that_was_asked_for(run: Callable[..., dict[str, Any]], clean: Path) -> None:
+    rows = run(clean=clean, degrade=["noise:sigma=25"], blend=["none"])["images"]
+    assert [row["psnr_input"] for row in rows] == pytest.approx([20.17 + 0.5] * 2, abs=0.7)  # clipping takes some off
+
+
+def test_the_seed_decides_the_numbers(run: Callable[..., dict[str, Any]], clean: Path, tmp_path: Path) -> None:
+    runs = [
+        run(clean=clean, degrade=["noise:sigma=25"], blend=["none"], seed=seed, output=tmp_path / str(index))
+        for index, seed in enumerate((1, 1, 2))
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0]["images"][0]["psnr_input"] != runs[2]["images"][0]["psnr_input"]
+
+
+def test_a_photograph_is_degraded_alike_in_any_company(
+    run: Callable[..., dict[str, Any]], clean: Path, tmp_path: Path
+) -> None:
+    together = run(clean=clean, degrade=["noise:sigma=25"], blend=["none"])["images"][1]
+    (clean / "photo-0.png").unlink()
+    assert run(clean=clean, degrade=["noise:sigma=25"], blend=["none"])["images"] == [together]
+
+
+def test_the_estimator_is_scored_on_crops(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    Image.effect_noise((270, 130), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
+    found = run(clean=tmp_path / "large", degrade=["noise:sigma=25", "haze"], blend=["none"])["estimator"]
+    assert found["crops"] == 4
+    assert found["crop_px"] == 128
+    assert found["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["input"],
+        ["target"],
+        ["clean"],
+        ["degrade"],
+        ["input", "target", "clean"],
+        ["input", "target", "degrade"],
+        ["input", "clean", "degrade"],
+        ["input", "target", "clean", "degrade"],
+    ],
+    ids="+".join,
+)
+def test_options_that_do_not_fit_together_are_refused(
+    run: Callable[..., dict[str, Any]], options: list[str], clean: Path, noisy: Path
+) -> None:
+    values = {"input": noisy, "target": clean, "clean": clean, "degrade": ["noise"]}
+    with pytest.raises(InputError, match="either --input and --target, or --clean and --degrade"):
+        run(**{name: values[name] for name in options})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"protocol": "lab"}, "unknown protocol 'lab'; expected one of: rgb, y"),
+        ({"blend": ["sofd"]}, "unknown blend 'sofd'.*oracle.*rain.*did you mean 'soft'"),
+        ({"degrade": ["snow"]}, "unknown degradation 'snow'"),
+        ({"degrade": ["noise:sigma=much"]}, "sigma=much"),
+        ({"draws": 0}, "draws is 0; expected at least 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_wrong_values_are_named(
+    run: Callable[..., dict[str, Any]], clean: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(**{"clean": clean, "degrade": ["noise"], **change})
+
+
+def test_oracle_needs_an_adapter_of_the_degradation(
+    run: Callable[..., dict[str, Any]],
+    backbone_path: Path,
+    clean: Path,
+    noisy: Path,
+    make_adapter: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    base = Bundle.open(backbone_path)
+    save_adapter(tmp_path / "rain", base, "rain", make_adapter(base, "rain"), AdapterConfig(), {})
+    with pytest.raises(InputError, match="oracle needs an adapter named as the degradation 'noise'; there are: rain"):
+        run(bundle=tmp_path / "rain", clean=clean, degrade=["noise"], blend=["oracle"])
+    with pytest.raises(InputError, match="oracle"):
+        run(input=noisy, target=clean, blend=["oracle"])
+
+
+def test_an_estimator_of_other_adapters_does_not_stop_a_fixed_blend(
+    run: Callable[..., dict[str, Any]], bundle_copy: Path, make_adapter: Callable[..., Any], tmp_path: Path
+) -> None:
+    """After phase II has added an adapter it can be measured before phase III is run again."""
+    bundle = Bundle.open(bundle_copy)
+    save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow"), AdapterConfig(), {})
+    (tmp_path / "large").mkdir()
+    Image.effect_noise((130, 130), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
+    results = run(bundle=bundle_copy, clean=tmp_path / "large", degrade=["noise"], blend=["oracle"])
+    assert "estimator" not in results
+
+
+def test_pairs_without_partner_are_refused(run: Callable[..., dict[str, Any]], clean: Path, noisy: Path) -> None:
+    (noisy / "photo-5.png").unlink()
+    with pytest.raises(InputError, match="1 images have no partner of the same stem, such as 'photo-5'"):
+        run(input=noisy, target=clean)
+
+
+def test_two_files_of_one_stem_are_refused(run: Callable[..., dict[str, Any]], clean: Path, noisy: Path) -> None:
+    Image.open(noisy / "photo-0.png").save(noisy / "photo-0.jpg")
+    with pytest.raises(InputError, match="photo-0"):
+        run(input=noisy, target=clean)
+
+
+def test_pairs_of_unlike_sizes_are_refused(run: Callable[..., dict[str, Any]], clean: Path, noisy: Path) -> None:
+    Image.new("RGB", (64, 64)).save(noisy / "photo-5.png")
+    with pytest.raises(ImageError, match="expected the same"):
+        run(input=noisy, target=clean)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from abair_pl.models.estimator import Estimator, native_crops
+from abair_pl.models.presets import preset_config
+
+
+@pytest.fixture(scope="module")
+def estimator() -> Estimator:
+    torch.manual_seed(0)
+    return Estimator(dim=4, labels=6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 65), (64, 64), (130, 200)])
+def test_any_size_gives_one_row_an_image(estimator: Estimator, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        logits = estimator(torch.rand(2, 3, *size))
+    assert logits.shape == (2, 6)
+    assert logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("size", "crops"), [((1, 1), 1), ((64, 64), 1), ((65, 64), 2), ((66, 64), 3), ((64, 200), 3), ((200, 150), 9)]
+)
+def test_small_images_give_fewer_crops(size: tuple[int, int], crops: int) -> None:
+    assert native_crops(torch.rand(2, 3, *size)).shape == (2, crops, 3, 64, 64)
+
+
+def test_crops_are_native_pixels_from_corner_to_corner() -> None:
+    image = torch.rand(1, 3, 100, 150)
+    crops = native_crops(image)[0]
+    assert torch.equal(crops[0], image[0, :, :64, :64])
+    assert torch.equal(crops[4], image[0, :, 18:82, 43:107])
+    assert torch.equal(crops[8], image[0, :, -64:, -64:])
+
+
+def test_tiny_preset_has_less_than_half_a_million_parameters() -> None:
+    with torch.device("meta"):
+        estimator = Estimator(preset_config("tiny").estimator_dim, labels=6)
+    assert sum(parameter.numel() for parameter in estimator.parameters()) < 500_000
+
+
+@pytest.mark.parametrize("contrast", [1.0, 0.0])
+def test_gradients_are_finite_everywhere(contrast: float) -> None:
+    estimator = Estimator(dim=4, labels=6)
+    estimator(torch.rand(2, 3, 70, 80) * contrast).log_softmax(dim=1)[:, 0].sum().backward()
+    gradients = [parameter.grad for parameter in estimator.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+
+
+def test_every_parameter_is_trained() -> None:
+    estimator = Estimator(dim=4, labels=6)
+    estimator(torch.rand(2, 3, 70, 80)).log_softmax(dim=1)[:, 0].sum().backward()
+    assert [name for name, value in estimator.named_parameters() if value.grad is None or not value.grad.any()] == []
+
+
+def test_images_of_a_batch_do_not_mix(estimator: Estimator) -> None:
+    images = torch.rand(3, 3, 80, 80)
+    with torch.no_grad():
+        alone = torch.cat([estimator(image[None]) for image in images])
+        torch.testing.assert_close(estimator(images), alone, atol=1e-5, rtol=1e-5)

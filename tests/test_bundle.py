@@ -1,0 +1,130 @@
+"""What a bundle gives back, and how it names its damage; writing is in test_bundle_writes.py."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from abair_pl.bundle import Bundle, save_backbone, save_estimator
+from abair_pl.data.manifest import file_sha256
+from abair_pl.errors import BundleError
+from abair_pl.models.backbone import Backbone
+from abair_pl.models.estimator import Estimator
+
+DAMAGED: dict[str, str | dict[str, Any]] = {
+    "not JSON": "{",
+    "not an object": "[]",
+    "not text": "\udcff",
+    "a key is missing": {"backbone_sha256": None},
+    "a key is unknown": {"surplus": 1},
+    "no architecture": {"architecture": None},
+    "an impossible architecture": {"architecture": {"dim": 0, "blocks": [1, 1, 1, 1], "refinement_blocks": 1}},
+    "an adapter without facts": {"adapters": {"rain": None}},
+    "an impossible adapter": {"adapters": {"rain": {"rank": 0, "alpha": 4.0}}},
+}
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def test_backbone_round_trip(make_backbone: Callable[..., Backbone], tmp_path: Path) -> None:
+    backbone = make_backbone(3, seed=1)
+    bundle = save_backbone(tmp_path / "made" / "bundle", backbone, "nano", ["rain", "haze"], {"steps": 7})
+    assert bundle == Bundle.open(bundle.path)
+    assert bundle.config.architecture == backbone.architecture
+    assert bundle.config.degradations == ["rain", "haze"]
+    assert bundle.config.provenance == {"pretrain": {"steps": 7}}
+    assert bundle.config.backbone_sha256 == file_sha256(bundle.path / "backbone.safetensors")
+    loaded = bundle.backbone().state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in backbone.state_dict().items())
+
+
+def test_weights_are_stored_in_float32(make_backbone: Callable[..., Backbone], tmp_path: Path) -> None:
+    save_backbone(tmp_path / "bundle", make_backbone(2).bfloat16(), "nano", ["rain"], {})
+    tensors = load_file(tmp_path / "bundle" / "backbone.safetensors")
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+
+
+def test_adapter_round_trip(bundle: Bundle, make_adapter: Callable[..., Any]) -> None:
+    config = bundle.config.adapters["haze"]
+    model = make_adapter(bundle, "haze", config, seed=1)  # as the fixture made it
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    adapter = bundle.adapters(["haze"])["haze"]
+    assert len(trained) == 2 * len(adapter)
+    for name, update in adapter.items():
+        for side, tensor in (("A", update.down), ("B", update.up)):
+            torch.testing.assert_close(tensor, trained[f"base_model.model.{name}.lora_{side}.haze.weight"].flatten(1))
+
+
+def test_estimator_round_trip(bundle_copy: Path) -> None:
+    estimator = Estimator(4, 6)
+    bundle = save_estimator(bundle_copy, Bundle.open(bundle_copy), estimator, {"steps": 9})
+    assert bundle.config.estimator_sha256 == file_sha256(bundle_copy / "estimator.safetensors")
+    assert bundle.config.provenance["estimator"] == {"steps": 9}
+    loaded = bundle.estimator().state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in estimator.state_dict().items())
+
+
+def test_adapters_keep_their_order(bundle: Bundle, names: list[str]) -> None:
+    assert list(bundle.adapters()) == list(bundle.config.adapters) == bundle.blended().names == names
+    assert list(bundle.adapters(["blur", "rain"])) == ["blur", "rain"]
+
+
+def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=rf"no bundle at {tmp_path}.*abair-pl fit --config configs/pretrain.yaml"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_configuration_is_named(bundle_copy: Path, damage: str) -> None:
+    file, change = bundle_copy / "config.json", DAMAGED[damage]
+    if isinstance(change, str):
+        file.write_bytes(change.encode(errors="surrogateescape"))
+    else:
+        values = {**json.loads(file.read_text()), **change}
+        values = {name: value for name, value in values.items() if value is not None or name != "backbone_sha256"}
+        file.write_text(json.dumps(values))
+    with pytest.raises(BundleError, match=str(file)):
+        Bundle.open(bundle_copy)
+
+
+def test_another_version_is_named_whatever_it_holds(bundle_copy: Path) -> None:
+    file = bundle_copy / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 2, "an_idea_of_version_2": True}))
+    with pytest.raises(BundleError, match=r"config.json has version 2; expected 1: update abair-pl"):
+        Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["backbone.safetensors", "estimator.safetensors"])
+@pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "missing"])
+def test_damaged_weights_are_named(bundle_copy: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(bundle_copy / name)
+    bundle = Bundle.open(bundle_copy)
+    with pytest.raises(BundleError, match=str(bundle_copy / name)):
+        bundle.backbone() if name.startswith("backbone") else bundle.estimator()
+
+
+def test_backbone_of_another_training_is_refused(bundle_copy: Path, make_backbone: Callable[..., Backbone]) -> None:
+    other = save_backbone(bundle_copy.parent / "other", make_backbone(seed=3), "nano", ["rain"] * 5, {})
+    shutil.copy(other.path / "backbone.safetensors", bundle_copy)
+    with pytest.raises(BundleError, match=r"backbone\.safetensors has sha256"):
+        Bundle.open(bundle_copy).backbone()
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+@pytest.mark.parametrize("damage", [cut, Path.unlink], ids=["cut", "missing"])
+def test_damaged_adapter_is_named(bundle_copy: Path, name: str, damage: Callable[[Path], None]) -> None:
+    damage(bundle_copy / "adapters" / "noise" / name)
+    with pytest.raises(BundleError, match=str(bundle_copy / "adapters" / "noise")):
+        Bundle.open(bundle_copy).adapters()
+
+
+def test_unknown_adapter_names_the_known_ones(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="no adapter 'snow'; it has: rain, haze, noise, blur, low_light"):
+        bundle.adapters(["snow"])

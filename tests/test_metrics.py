@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from skimage.filters import gaussian
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from torch import Tensor
+
+from abair_pl.metrics import PSNR_CAP_DB, RestorationMetrics, psnr, ssim
+
+
+@pytest.fixture
+def pair() -> tuple[Tensor, Tensor]:
+    """Three images of smooth colour and grain, with noise of unlike strength."""
+    coarse = torch.rand(3, 3, 6, 7)
+    target = torch.nn.functional.interpolate(coarse, (48, 56), mode="bicubic").clamp(0.0, 1.0)
+    sigma = torch.tensor([0.02, 0.08, 0.2]).view(3, 1, 1, 1)
+    return (target + torch.randn(target.shape) * sigma).clamp(0.0, 1.0), target
+
+
+def channels_last(image: Tensor) -> NDArray[np.float64]:
+    return image.permute(1, 2, 0).double().numpy()
+
+
+def test_psnr_equals_scikit_image_for_each_image(pair: tuple[Tensor, Tensor]) -> None:
+    expected = [
+        peak_signal_noise_ratio(channels_last(b), channels_last(a), data_range=1.0) for a, b in zip(*pair, strict=True)
+    ]
+    assert psnr(*pair).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def reflected_ssim(restored: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Wang et al.'s formula over all pixels, with the image mirrored at its borders."""
+
+    def blur(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(gaussian(plane, 1.5, mode="mirror", truncate=3.5, preserve_range=True))
+
+    values = []
+    for x, y in zip(restored.transpose(2, 0, 1), target.transpose(2, 0, 1), strict=True):
+        mu_x, mu_y = blur(x), blur(y)
+        var_x, var_y, covariance = blur(x * x) - mu_x**2, blur(y * y) - mu_y**2, blur(x * y) - mu_x * mu_y
+        luminance = (2 * mu_x * mu_y + 1e-4) / (mu_x**2 + mu_y**2 + 1e-4)
+        values.append(luminance * (2 * covariance + 9e-4) / (var_x + var_y + 9e-4))
+    return float(np.mean(values))
+
+
+def test_ssim_is_the_formula_with_mirrored_borders(pair: tuple[Tensor, Tensor]) -> None:
+    expected = [reflected_ssim(channels_last(a), channels_last(b)) for a, b in zip(*pair, strict=True)]
+    assert ssim(*pair).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_ssim_map_averages_to_that_of_scikit_image(pair: tuple[Tensor, Tensor]) -> None:
+    """Over all pixels; scikit-image's own mean leaves five pixels out at each border, and it repeats the edge."""
+    for found, a, b in zip(ssim(*pair).tolist(), *pair, strict=True):
+        options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+        _, similarity = structural_similarity(channels_last(a), channels_last(b), channel_axis=2, full=True, **options)
+        assert found == pytest.approx(similarity.mean(), abs=5e-4)
+
+
+def test_an_identical_pair_counts_as_the_cap(pair: tuple[Tensor, Tensor]) -> None:
+    assert psnr(pair[1], pair[1]).tolist() == [PSNR_CAP_DB] * 3 == [100.0] * 3
+    assert ssim(pair[1], pair[1]).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_restored_is_clamped(pair: tuple[Tensor, Tensor]) -> None:
+    restored = pair[0] * 3.0 - 1.0
+    torch.testing.assert_close(psnr(restored, pair[1]), psnr(restored.clamp(0.0, 1.0), pair[1]))
+    torch.testing.assert_close(ssim(restored, pair[1]), ssim(restored.clamp(0.0, 1.0), pair[1]))
+
+
+def test_bf16_is_measured_in_higher_precision(pair: tuple[Tensor, Tensor]) -> None:
+    low = pair[0].bfloat16()
+    for measure in (psnr, ssim):
+        values = measure(low, pair[1])
+        assert values.dtype == torch.float64
+        torch.testing.assert_close(values, measure(low.float(), pair[1]))
+
+
+def test_smallest_image_of_ssim() -> None:
+    image = torch.rand(1, 3, 11, 11)
+    assert ssim(image, image).item() == pytest.approx(1.0)
+
+
+def test_metric_is_the_mean_of_images_and_not_of_a_pooled_error(pair: tuple[Tensor, Tensor]) -> None:
+    metrics = RestorationMetrics()
+    metrics.update(*pair)
+    pooled = peak_signal_noise_ratio(pair[1].numpy(), pair[0].numpy(), data_range=1.0)
+    found = metrics.compute()
+    assert found["psnr"].item() == pytest.approx(psnr(*pair).mean().item())
+    assert found["ssim"].item() == pytest.approx(ssim(*pair).mean().item())
+    assert found["psnr"].item() > pooled + 1.0
+
+
+def test_metric_does_not_depend_on_how_images_are_batched(pair: tuple[Tensor, Tensor]) -> None:
+    whole, parts = RestorationMetrics(), RestorationMetrics()
+    whole.update(*pair)
+    for rows in (slice(0, 1), slice(1, 1), slice(1, 3)):
+        parts.update(pair[0][rows], pair[1][rows])
+    for name, value in whole.compute().items():
+        assert parts.compute()[name].item() == pytest.approx(value.item(), rel=1e-6)
+
+
+def test_metric_without_images_is_nan_and_reset_forgets(pair: tuple[Tensor, Tensor]) -> None:
+    metrics = RestorationMetrics()
+    metrics.update(*pair)
+    metrics.reset()
+    metrics.update(pair[0][:0], pair[1][:0])
+    assert all(value.isnan() for value in metrics.compute().values())
