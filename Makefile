@@ -28,7 +28,7 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 	@rm -rf $(DEMO)
 	$(BIN)/abair-pl shards sample --output $(DEMO)/sample
 	$(FIT) --config configs/pretrain.yaml $(SMALL) --model.preset tiny --model.save_to $(DEMO)/pretrain/bundle \
-	  --model.optimization.learning_rate 2e-3 --trainer.max_steps 1600 --trainer.default_root_dir $(DEMO)/pretrain \
+	  --model.optimization.learning_rate 1.5e-3 --trainer.max_steps 1500 --trainer.default_root_dir $(DEMO)/pretrain \
 	  --trainer.logger WandbLogger --trainer.logger.offline true --trainer.logger.project abair-pl-demo \
 	  --trainer.logger.save_dir $(DEMO)/pretrain
 	@echo 'rain haze noise blur low_light' | tr ' ' '\n' | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I DEGRADATION \
@@ -38,8 +38,8 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 	  --trainer.max_steps 300 --trainer.enable_progress_bar false --trainer.default_root_dir $(DEMO)/adapters \
 	  --trainer.logger.save_dir $(DEMO)/adapters --trainer.logger.name DEGRADATION
 	$(FIT) --config configs/estimator.yaml $(SMALL) --model.init_from $(DEMO)/adapters/bundle \
-	  --model.save_to $(DEMO)/bundle --model.optimization.learning_rate 2e-3 --trainer.max_steps 400 \
-	  --data.patch_px 128 --trainer.default_root_dir $(DEMO)/estimator --trainer.logger.save_dir $(DEMO)/estimator
+	  --model.save_to $(DEMO)/bundle --model.optimization.learning_rate 4e-3 --trainer.max_steps 600 \
+	  --data.patch_px 128 --data.batch_size 16 --trainer.default_root_dir $(DEMO)/estimator --trainer.logger.save_dir $(DEMO)/estimator
 	$(BIN)/abair-pl evaluate --bundle $(DEMO)/bundle --clean $(DEMO)/sample/heldout \
 	  --degrade rain haze noise blur low_light --draws 2 --blend none oracle one_hot soft \
 	  --output $(DEMO)/results --sheet $(DEMO)/comparison.png

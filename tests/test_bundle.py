@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from abair_pl.bundle import Bundle, save_backbone, save_estimator
 from abair_pl.data.manifest import file_sha256
-from abair_pl.errors import BundleError
+from abair_pl.errors import BundleError, InputError
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.estimator import Estimator
 
@@ -115,6 +115,26 @@ def test_backbone_of_another_training_is_refused(bundle_copy: Path, make_backbon
     shutil.copy(other.path / "backbone.safetensors", bundle_copy)
     with pytest.raises(BundleError, match=r"backbone\.safetensors has sha256"):
         Bundle.open(bundle_copy).backbone()
+
+
+def test_weights_of_another_architecture_name_the_first_that_differs(bundle_copy: Path) -> None:
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "architecture": {**values["architecture"], "head_dim": 4, "prompts": 3}}))
+    message = r"backbone\.safetensors has \(2, 4, 4, 4\) as prompt\.0\.generate\.components, .* expects \(3, 4, 4, 4\)"
+    with pytest.raises(BundleError, match=message):
+        Bundle.open(bundle_copy).backbone()
+    file.write_text(json.dumps({**values, "architecture": {**values["architecture"], "window_px": 4}}))
+    with pytest.raises(BundleError, match=r"has nothing as decoder\.0\.0\.spatial_attn\.position_bias"):
+        Bundle.open(bundle_copy).backbone()
+
+
+def test_labels_that_are_not_those_of_the_degradations_are_refused(
+    make_backbone: Callable[..., Backbone], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="the backbone has 6 labels; expected clean, rain"):
+        save_backbone(tmp_path / "bundle", make_backbone(6), "nano", ["rain"], {})
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])

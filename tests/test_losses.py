@@ -79,11 +79,19 @@ def test_unknown_kind_names_the_known_ones() -> None:
         BalancedRestorationLoss(2, "l2")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_first_step_that_is_not_finite_is_forgotten(wrong: float) -> None:
+    loss = BalancedRestorationLoss(labels=2)
+    loss(*pair([wrong], [1]))
+    assert loss(*pair([0.2], [1])).item() == pytest.approx(1.0)
+
+
 def test_a_step_that_is_not_finite_does_not_spoil_the_next() -> None:
     loss = BalancedRestorationLoss(labels=3)
     loss(*pair([0.2, 0.2], [1, 2]))
     for wrong in (math.nan, math.inf):
         assert not loss(*pair([wrong, 0.2], [1, 2])).isfinite()
+        assert loss.running_error[1].item() == pytest.approx(0.2)
         loss(*pair([0.2, 0.2], [1, 2]))
         assert loss(*pair([0.2, 0.2], [1, 2])).item() == pytest.approx(1.0, rel=0.1)
 

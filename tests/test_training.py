@@ -49,14 +49,7 @@ def test_every_shipped_yaml_runs(
 
 def test_three_phases_hand_over_through_bundles(small: list[str], sample_shards: Path, tmp_path: Path) -> None:
     bundles = {phase: tmp_path / phase / "bundle" for phase in PHASES}
-    steps = [
-        "--trainer.max_steps",
-        "2",
-        "--trainer.val_check_interval",
-        "2",
-        "--trainer.logger.save_dir",
-        str(tmp_path),
-    ]
+    steps = [*TWO_STEPS, "--trainer.logger.save_dir", str(tmp_path)]
     options = {
         "pretrain": phase_options("pretrain", tmp_path, bundles["pretrain"]),
         "adapter": phase_options("adapter", bundles["pretrain"], bundles["adapter"]),
@@ -123,14 +116,7 @@ def test_paired_shards_train_an_adapter(
 def test_two_processes_train_each_phase(phase: str, small: list[str], bundle_path: Path, tmp_path: Path) -> None:
     """DDP on gloo, with no parameter left unused, ends with one finite bundle and counts both ranks' samples."""
     options = [*phase_options(phase, bundle_path, tmp_path / "bundle"), "--config", str(DDP), "--trainer.devices", "2"]
-    steps = [
-        "--trainer.max_steps",
-        "2",
-        "--trainer.val_check_interval",
-        "2",
-        "--trainer.logger.save_dir",
-        str(tmp_path),
-    ]
+    steps = [*TWO_STEPS, "--trainer.logger.save_dir", str(tmp_path)]
     command = [sys.executable, "-m", "abair_pl.cli", "fit", *options, *small, *steps]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]

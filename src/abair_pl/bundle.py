@@ -1,27 +1,24 @@
 """The bundle: the directory that carries a model from phase to phase and to the user.
 
 ``config.json`` names everything else and is written last, so a bundle is either whole or has no configuration; every
-file gets its name when it is complete.
+file gets its name when it is complete, and a save that fails puts back what it had replaced.
 """
 
-import fcntl
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
+from abair_pl.atomic import locked, replacing, scratch, write_text
 from abair_pl.card import model_card
 from abair_pl.data.manifest import file_sha256
-from abair_pl.errors import BundleError
+from abair_pl.errors import BundleError, InputError
 from abair_pl.models.adapters import Adapter, AdapterConfig, load_adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
@@ -69,24 +66,23 @@ def read_config(path: Path) -> BundleConfig:
     file = path / "config.json"
     try:
         values = json.loads(file.read_text())
-        sizes: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.pop("architecture").items()
-        }
-        adapters = {name: AdapterConfig(**adapter) for name, adapter in values.pop("adapters").items()}
-        config = BundleConfig(architecture=BackboneConfig(**sizes), adapters=adapters, **values)
+        if values["version"] == FORMAT_VERSION:
+            return _parsed(values)
     except FileNotFoundError:
-        message = (
-            f"no bundle at {path} (it has no config.json); make one with: abair-pl fit --config configs/pretrain.yaml"
-        )
+        message = f"no bundle at {path} (no config.json); make one: abair-pl fit --config configs/pretrain.yaml"
         raise BundleError(message) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError) as error:
         message = f"{file} is damaged ({error}); expected the config.json of a bundle: train or copy it again"
         raise BundleError(message) from error
-    if config.version != FORMAT_VERSION:
-        message = f"{file} has version {config.version}; expected {FORMAT_VERSION}: update abair-pl"
-        raise BundleError(message)
-    return config
+    message = f"{file} has version {values['version']}; expected {FORMAT_VERSION}: update abair-pl"
+    raise BundleError(message)
+
+
+def _parsed(values: Mapping[str, Any]) -> BundleConfig:
+    """The configuration of JSON values, whose lists are tuples in the architecture."""
+    sizes: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in values["architecture"].items()}
+    adapters = {name: AdapterConfig(**adapter) for name, adapter in values["adapters"].items()}
+    return BundleConfig(**{**values, "architecture": BackboneConfig(**sizes), "adapters": adapters})
 
 
 @dataclass(frozen=True)
@@ -131,8 +127,7 @@ class Bundle:
         if missing:
             message = f"{self.path} has no adapter '{missing[0]}'; it has: {', '.join(self.config.adapters) or 'none'}"
             raise BundleError(message)
-        folder = self.path / "adapters"
-        return {name: load_adapter(folder / name, self.config.backbone_sha256) for name in chosen}
+        return {name: load_adapter(self.path / "adapters" / name, self.config.backbone_sha256) for name in chosen}
 
     def blended(self) -> BlendedBackbone:
         """The backbone with all its adapters, ready to be mixed."""
@@ -156,20 +151,43 @@ class Bundle:
 
 
 def _load(module: nn.Module, file: Path, sha256: str) -> None:
-    """Load safetensors into a module, after a check that the file is the right one."""
+    """Load safetensors into a module, after a check that the file is the right one and fits."""
     try:
-        found = file_sha256(file)
-        if found != sha256:
-            message = f"{file} has sha256 {found[:12]}..., config.json expects {sha256[:12]}...: copy or train it again"
+        digest = file_sha256(file)
+        if digest != sha256:
+            message = f"{file} has sha256 {digest[:12]}, config.json expects {sha256[:12]}; copy or train it again"
             raise BundleError(message)
-        module.load_state_dict(load_file(file))
+        tensors = load_file(file)
     except FileNotFoundError:
         message = f"{file} is missing; copy the whole bundle, or train it again"
         raise BundleError(message) from None
-    except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        message = f"{file} does not fit the bundle's architecture ({first}); copy or train it again"
+    except (OSError, SafetensorError) as error:
+        message = f"{file} is damaged ({error}); copy or train it again"
         raise BundleError(message) from error
+    found, expected = _shapes(tensors), _shapes(module.state_dict())
+    unlike = sorted(name for name, _ in found.items() ^ expected.items())
+    if unlike:
+        holds, expects = (shapes.get(unlike[0], "nothing") for shapes in (found, expected))
+        message = f"{file} has {holds} as {unlike[0]}, config.json expects {expects}; copy or train it again"
+        raise BundleError(message)
+    module.load_state_dict(tensors)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def shipped_bundle() -> Path:
+    """The bundle that ships with the package.
+
+    Raises:
+        BundleError: This build has none.
+    """
+    path = Path(__file__).parent / "weights"
+    if not (path / "config.json").exists():
+        message = "this build ships no bundle; make one with 'make demo' and pass --bundle runs/demo/bundle"
+        raise BundleError(message)
+    return path
 
 
 def save_backbone(
@@ -183,15 +201,21 @@ def save_backbone(
         preset: The preset's name.
         degradations: In the order of the labels.
         provenance: Facts about the training.
+
+    Raises:
+        InputError: The backbone has other labels than clean and the degradations.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _scratch(path) as scratch:
-        save_module(backbone, scratch / BACKBONE_FILE)
-        digest = file_sha256(scratch / BACKBONE_FILE)
+    if backbone.labels != len(degradations) + 1:
+        names = ", ".join(["clean", *degradations])
+        message = f"the backbone has {backbone.labels} labels; expected {names}: name what it was trained on"
+        raise InputError(message)
+    with scratch(path) as folder:
+        digest = _save_module(backbone, folder / BACKBONE_FILE)
         config = BundleConfig(preset, backbone.architecture, degradations, digest, provenance={"pretrain": provenance})
-        _write_config(scratch, config)
-        _put(scratch, path)
-    return Bundle.open(path)
+        _write_config(folder, config)
+        with replacing(folder, path, keep=True):
+            bundle = Bundle.open(path)
+    return bundle
 
 
 def save_adapter(
@@ -212,15 +236,15 @@ def save_adapter(
     Raises:
         BundleError: The bundle at ``path`` has another backbone.
     """
-    with _locked(path):
+    with locked(path):
         current = _current(path, base)
-        with _scratch(path / "adapters" / name) as scratch:
-            # Left to itself PEFT would ask a model hub whether the backbone's vocabulary has grown.
-            model.save_pretrained(str(scratch), selected_adapters=[name], save_embedding_layers=False)
-            _put(scratch / name, path / "adapters" / name, keep=False)
         adapters = {**current.adapters, name: config}
         facts = {**current.provenance, f"adapter/{name}": provenance}
-        _write_config(path, replace(current, adapters=adapters, provenance=facts))
+        with scratch(path / "adapters" / name) as folder:
+            # Left to itself PEFT would ask a model hub whether the backbone's vocabulary has grown.
+            model.save_pretrained(str(folder), selected_adapters=[name], save_embedding_layers=False)
+            with replacing(folder / name, path / "adapters" / name):
+                _write_config(path, replace(current, adapters=adapters, provenance=facts))
     return Bundle.open(path)
 
 
@@ -236,32 +260,31 @@ def save_estimator(path: Path, base: Bundle, estimator: Estimator, provenance: d
     Raises:
         BundleError: The bundle at ``path`` has another backbone.
     """
-    with _locked(path):
+    with locked(path):
         current = _current(path, base)
-        partial = path / f".{ESTIMATOR_FILE}.partial"
-        save_module(estimator, partial)
-        digest = file_sha256(partial)
-        os.replace(partial, path / ESTIMATOR_FILE)
         facts = {**current.provenance, "estimator": provenance}
         names = list(base.config.adapters)
-        _write_config(path, replace(current, estimated=names, estimator_sha256=digest, provenance=facts))
+        with scratch(path / ESTIMATOR_FILE) as folder:
+            digest = _save_module(estimator, folder / ESTIMATOR_FILE)
+            with replacing(folder / ESTIMATOR_FILE, path / ESTIMATOR_FILE):
+                _write_config(path, replace(current, estimated=names, estimator_sha256=digest, provenance=facts))
     return Bundle.open(path)
 
 
-def save_module(module: nn.Module, file: Path) -> None:
-    """Write a module's weights as contiguous float32 safetensors, synced to disk."""
+def _save_module(module: nn.Module, file: Path) -> str:
+    """Write a module's weights as contiguous float32 safetensors, and give the file's sha256."""
     save_file({name: value.detach().cpu().float().contiguous() for name, value in module.state_dict().items()}, file)
-    _sync(file)
+    return file_sha256(file)
 
 
 def _current(path: Path, base: Bundle) -> BundleConfig:
     """The configuration of the bundle at a path, made as a copy of another where there is none."""
     if not (path / "config.json").exists():
-        with _scratch(path) as scratch:
-            shutil.copytree(base.path, scratch, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "*.partial"))
-            path.mkdir(exist_ok=True)
-            for entry in sorted(scratch.iterdir(), key=lambda entry: entry.name == "config.json"):
-                os.replace(entry, path / entry.name)
+        with scratch(path) as folder:
+            shutil.copytree(base.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "config.json"):
+                with replacing(entry, path / entry.name):  # an interrupted copy may have left some
+                    pass
     current = read_config(path)
     if current.backbone_sha256 != base.config.backbone_sha256:
         message = f"{path} has another backbone than {base.path}; choose another save_to, or remove the bundle there"
@@ -271,48 +294,5 @@ def _current(path: Path, base: Bundle) -> BundleConfig:
 
 def _write_config(path: Path, config: BundleConfig) -> None:
     """Write the model card and, last, the configuration."""
-    for name, text in (
-        ("README.md", model_card(asdict(config))),
-        ("config.json", json.dumps(asdict(config), indent=2) + "\n"),
-    ):
-        partial = path / f".{name}.partial"
-        partial.write_text(text)
-        _sync(partial)
-        os.replace(partial, path / name)
-
-
-def _sync(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-@contextmanager
-def _scratch(path: Path) -> Iterator[Path]:
-    """An empty directory beside a path, on the same file system; removed whatever happens."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    scratch.chmod(0o755)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _put(scratch: Path, path: Path, keep: bool = True) -> None:
-    """Move a finished directory to its name; what was there is kept as ``<name>.previous``, or removed."""
-    previous = path.with_name(f"{path.name}.previous") if keep else path.with_name(f".{path.name}.replaced")
-    if path.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        os.rename(path, previous)
-    os.rename(scratch, path)
-    if not keep:
-        shutil.rmtree(previous, ignore_errors=True)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a bundle for writing against other processes."""
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    write_text(path / "README.md", model_card(asdict(config)))
+    write_text(path / "config.json", json.dumps(asdict(config), indent=2) + "\n")

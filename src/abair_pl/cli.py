@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from abair_pl import __version__
-from abair_pl.errors import AbairError, InputError, unknown_name
+from abair_pl.errors import AbairError, InputError, one_line, unknown_name
 
 _ABOUT = "Adaptive Blind All-in-One Image Restoration."
 _TRAINER_COMMANDS = {
@@ -135,11 +135,6 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
 
 def _summary(function: Callable[..., Any]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
-
-
-def one_line(message: str) -> str:
-    """A message that may span lines, as one."""
-    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if line.strip())
 
 
 def _fail(message: str, status: int) -> int:

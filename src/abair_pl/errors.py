@@ -52,3 +52,8 @@ def unknown_name(name: str, kind: str, known: Iterable[str]) -> InputError:
     near = get_close_matches(name, allowed, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     return InputError(f"unknown {kind} '{name}'; expected one of: {', '.join(allowed)}{hint}")
+
+
+def one_line(message: str) -> str:
+    """A message that may span lines, as one."""
+    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if line.strip())

@@ -6,13 +6,37 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
+from PIL.ExifTags import Base as Exif
 from torch import Tensor
 
-from abair_pl.data.decode import IMAGE_SUFFIXES, check_pixels
+from abair_pl.data.decode import IMAGE_SUFFIXES, is_image_file, open_image, to_rgb
 from abair_pl.errors import ImageError
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF"}
+_QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+_EXIF_KEPT = {  # what tells of the photograph; other tags, such as a TIFF's, tell how the file stores its pixels
+    Exif.ImageDescription,
+    Exif.Make,
+    Exif.Model,
+    Exif.XResolution,
+    Exif.YResolution,
+    Exif.ResolutionUnit,
+    Exif.Software,
+    Exif.DateTime,
+    Exif.Artist,
+    Exif.HostComputer,
+    Exif.Rating,
+    Exif.Copyright,
+    Exif.ExifOffset,
+    Exif.GPSInfo,
+    Exif.XPTitle,
+    Exif.XPComment,
+    Exif.XPAuthor,
+    Exif.XPKeywords,
+    Exif.XPSubject,
+}
+_FIRST_FRAME_COUNTS = ("MPO", "TIFF")  # further frames are views and previews of the photograph, or pages
 
 
 @dataclass(frozen=True)
@@ -22,8 +46,9 @@ class Photograph:
     Attributes:
         pixels: ``(3, H, W)`` float32 RGB in [0, 1], upright (the EXIF orientation has been applied).
         alpha: ``(H, W)`` in [0, 1], or None for an opaque image.
-        icc_profile: The embedded colour profile, or None.
-        exif: The EXIF block without the orientation, which has been applied, or None.
+        icc_profile: The embedded colour profile, or None where there is none for RGB.
+        exif: The EXIF block, or None where there is none or a damaged one; without the orientation, which has been
+            applied, and without tags on how the file stored its pixels.
     """
 
     pixels: Tensor
@@ -41,7 +66,7 @@ def find_images(inputs: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = sorted(file for file in path.iterdir() if file.suffix.lower().lstrip(".") in IMAGE_SUFFIXES)
+            inside = sorted(filter(is_image_file, path.iterdir()))
             if not inside:
                 message = f"{path} has no images; expected files named {', '.join(IMAGE_SUFFIXES)}"
                 raise ImageError(message)
@@ -55,38 +80,42 @@ def find_images(inputs: list[Path]) -> list[Path]:
 
 
 def read_photograph(path: Path) -> Photograph:
-    """Read an image file.
+    """Read an image file; of several views or pages, the first.
 
     Raises:
         ImageError: It is no image, is cut short or animated, or holds too many pixels.
     """
+    with open_image(path, str(path)) as image:
+        frames = 1 if image.format in _FIRST_FRAME_COUNTS else getattr(image, "n_frames", 1)
+        if frames > 1:
+            message = f"{path}: an animation of {frames} frames; expected a single image: save one of them alone"
+            raise ImageError(message)
+        pixels = _to_tensor(to_rgb(image)).permute(2, 0, 1)
+        return Photograph(pixels, _alpha(image), _rgb_profile(image), _exif(image))
+
+
+def _alpha(image: Image.Image) -> Tensor | None:
+    if not image.has_transparency_data:
+        return None
+    if image.mode.startswith("I"):  # one shade is transparent, which PIL would look for after clipping
+        return torch.from_numpy(np.asarray(image) != image.info["transparency"]).float()
+    return _to_tensor(image.convert("RGBA").getchannel("A"))
+
+
+def _rgb_profile(image: Image.Image) -> bytes | None:
+    """The colour profile, unless it is for the grey or CMYK that the pixels were converted from."""
+    profile: bytes = image.info.get("icc_profile") or b""
+    return profile if profile[16:20] == b"RGB " else None
+
+
+def _exif(image: Image.Image) -> bytes | None:
     try:
-        with Image.open(path) as image:
-            check_pixels(image, str(path))
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format == "GIF":
-                message = f"{path}: an animation of {frames} frames; expected a single image"
-                raise ImageError(message)
-            icc_profile = image.info.get("icc_profile")
-            upright = ImageOps.exif_transpose(image)
-            exif = upright.getexif().tobytes() or None
-            alpha = None
-            if "A" in upright.getbands() or "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-                alpha = _to_tensor(upright.getchannel("A"))
-            return Photograph(_to_tensor(_to_rgb(upright)).permute(2, 0, 1), alpha, icc_profile, exif)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-        message = f"{path}: not a readable image ({reason}); expected one of {', '.join(IMAGE_SUFFIXES)}"
-        raise ImageError(message) from error
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # 16 bits or more, which convert() would clip
-        values = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else 1.0
-        image = Image.fromarray(np.round(np.clip(values / top, 0.0, 1.0) * 255.0).astype(np.uint8))
-    return image.convert("RGB")
+        exif = image.getexif()
+        for tag in exif.keys() - _EXIF_KEPT:
+            del exif[tag]
+        return exif.tobytes() if exif else None
+    except Exception:  # PIL's errors at a damaged block are of a dozen kinds
+        return None
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
@@ -105,20 +134,19 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
     Raises:
         ImageError: The suffix is not of a format that can be written.
     """
-    suffix = path.suffix.lower().lstrip(".")
-    if suffix not in _FORMATS:
+    kind = _FORMATS.get(path.suffix.lower().lstrip("."))
+    if kind is None:
         message = f"cannot write {path}; expected a suffix of {', '.join(_FORMATS)}"
         raise ImageError(message)
     image = to_8bit(photograph.pixels)
-    if photograph.alpha is not None and suffix not in ("jpg", "jpeg"):
+    if photograph.alpha is not None and kind != "JPEG":
         alpha = (photograph.alpha * 255.0).round().to(torch.uint8).cpu().numpy()
         image.putalpha(Image.fromarray(alpha))
     extras = {"icc_profile": photograph.icc_profile, "exif": photograph.exif}
     options = {name: value for name, value in extras.items() if value is not None}
-    quality = {"quality": 95, "subsampling": 0} if suffix in ("jpg", "jpeg") else {}
     partial = path.with_name(f".{path.name}.partial")
     try:
-        image.save(partial, _FORMATS[suffix], **options, **quality)
+        image.save(partial, kind, **options, **_QUALITY.get(kind, {}))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

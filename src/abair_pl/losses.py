@@ -51,7 +51,7 @@ class BalancedRestorationLoss(nn.Module):
         pixels = torch.bincount(flat, minlength=len(self.running_error)).float()
         totals = error.new_zeros(len(pixels)).index_add(0, flat, error.mean(dim=1).flatten())
         means = totals / pixels.clamp_min(1.0)
-        self._update(means.detach(), pixels > 0)
+        self._update(means.detach(), (pixels > 0) & means.isfinite())
         return (means * self._factors() * pixels).sum() / pixels.sum()
 
     @torch.no_grad()

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from abair_pl.bundle import Bundle
-from abair_pl.errors import AbairError, BundleError, ImageError, InputError
+from abair_pl.bundle import Bundle, shipped_bundle
+from abair_pl.errors import AbairError, ImageError, InputError, unknown_name
 from abair_pl.images import Photograph, find_images, read_photograph, to_8bit, write_photograph
-from abair_pl.models.blend import BLEND_MODES, BlendedBackbone, blend_weights, fixed_weights
+from abair_pl.models.blend import BLEND_MODES, BlendedBackbone, blend_weights, fixed_weights, parse_weights
 from abair_pl.models.estimator import Estimator
 from abair_pl.tiling import tiled
 
@@ -104,6 +104,11 @@ class Abair:
         """The adapters, in the order of the weights."""
         return self.restorer.names
 
+    @property
+    def blends(self) -> list[str]:
+        """What can be asked for as a blend: the modes, ``none`` for the plain backbone, and the adapters."""
+        return [*BLEND_MODES, "none", *self.names]
+
     def estimator(self) -> Estimator:
         """The estimator, loaded when it is first needed.
 
@@ -128,6 +133,8 @@ class Abair:
         Raises:
             InputError: The blend is neither a mode nor an adapter.
         """
+        if blend not in self.blends:
+            raise unknown_name(blend, "blend", self.blends)
         if blend == "none":
             return torch.zeros(len(images), len(self.names), device=self.device)
         if blend in BLEND_MODES:
@@ -184,49 +191,31 @@ class Abair:
         return Result(restored, dict(zip(self.names, chosen[0].tolist(), strict=True)), labels)
 
 
-def shipped_bundle() -> Path:
-    """The bundle that ships with the package.
-
-    Raises:
-        BundleError: This build has none.
-    """
-    path = Path(__file__).parent / "weights"
-    if not (path / "config.json").exists():
-        message = "this build ships no bundle; make one with 'make demo' and pass --bundle runs/demo/bundle"
-        raise BundleError(message)
-    return path
-
-
 def _as_tensor(image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
     if isinstance(image, Image.Image):
-        image = np.array(image.convert("RGB"))
+        image = np.asarray(image.convert("RGB"))
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             message = f"array of shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
             raise ImageError(message)
-        return torch.from_numpy(image).permute(2, 0, 1).float() / 255.0
+        return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255.0  # it may be read-only or flipped
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         message = f"tensor of shape {tuple(image.shape)} and type {image.dtype}; expected (3, H, W) float RGB in [0, 1]"
         raise ImageError(message)
     return image.float()
 
 
-def parse_weights(text: str) -> dict[str, float]:
-    """Weights from ``rain=0.7,noise=0.3``.
+def make_folder(output: Path) -> None:
+    """Make the folder for results, where there is none.
 
     Raises:
-        InputError: The text has another form.
-
-    Examples:
-        >>> parse_weights("rain=0.7,noise=0.3")
-        {'rain': 0.7, 'noise': 0.3}
+        InputError: There is a file of this name, or it may not be made.
     """
     try:
-        pairs = [part.split("=") for part in text.split(",")]
-        return {name.strip(): float(value) for name, value in pairs}
-    except ValueError:
-        message = f"weights are '{text}'; expected NAME=NUMBER,NAME=NUMBER such as rain=0.7,noise=0.3"
-        raise InputError(message) from None
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{output} cannot be a folder of results ({error.strerror}); choose another --output"
+        raise InputError(message) from error
 
 
 def restore_files(
@@ -256,6 +245,9 @@ def restore_files(
         device: auto takes a GPU where there is one.
         format: Format of the results.
         json: Print one JSON object a line on stdout.
+
+    Raises:
+        InputError: An option is wrong, or the bundle; what is wrong with one image is told, and the others restored.
     """
     fixed = None if weights is None else parse_weights(weights)
     paths = find_images(input)
@@ -265,7 +257,7 @@ def restore_files(
         message = f"several inputs would be written to {min(twice)}; give inputs of different stems"
         raise InputError(message)
     model = Abair.from_pretrained(bundle, device, tile_px, overlap_px)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     failures: list[AbairError] = []
     bar = tqdm(list(zip(paths, targets, strict=True)), unit="image", disable=len(paths) == 1 or None)
     for path, target in bar:
@@ -294,15 +286,8 @@ def _restore_file(
     seconds = time.perf_counter() - start
     shown = {name: round(weight, 4) for name, weight in result.weights.items()}
     if as_json:
-        megapixels = photograph.pixels[0].numel() / 1e6
-        line = {
-            "input": str(source),
-            "output": str(target),
-            "weights": shown,
-            "seconds": round(seconds, 3),
-            "megapixels": megapixels,
-        }
-        print(json.dumps(line), flush=True)
+        line = {"input": str(source), "output": str(target), "weights": shown, "seconds": round(seconds, 3)}
+        print(json.dumps({**line, "megapixels": photograph.pixels[0].numel() / 1e6}), flush=True)
     else:
         ranked = sorted(shown.items(), key=lambda item: -item[1])
         print(f"{source} -> {target}  " + "  ".join(f"{name} {weight:.2f}" for name, weight in ranked), flush=True)

@@ -8,9 +8,8 @@ import lightning as L
 from jsonargparse import ArgumentError
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
-from abair_pl.cli import one_line
 from abair_pl.data.datamodule import RestorationDataModule
-from abair_pl.errors import AbairError, InputError
+from abair_pl.errors import AbairError, InputError, one_line
 
 # Registered by the imports, so that configurations may name them without their package.
 from abair_pl.modules.adapter import AdapterModule

@@ -157,6 +157,19 @@ def test_the_estimator_is_scored_on_crops(run: Callable[..., dict[str, Any]], tm
     assert found["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
+def test_images_too_small_for_a_crop_are_not_scored(run: Callable[..., dict[str, Any]], clean: Path) -> None:
+    assert "estimator" not in run(clean=clean, degrade=["noise"], blend=["none"])
+
+
+def test_an_output_that_is_a_file_is_refused_before_the_work(
+    run: Callable[..., dict[str, Any]], clean: Path, noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(InputError, match=f"{tmp_path / 'out'} cannot be a folder of results"):
+        run(input=noisy, target=clean)
+    assert "1/2" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "options",
     [

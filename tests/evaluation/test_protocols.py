@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from abair_pl.errors import ImageError, InputError
 from abair_pl.evaluation.protocols import PROTOCOLS, luma, named_protocol
@@ -43,6 +43,16 @@ def test_y_psnr_is_that_of_the_luma(eight_bit: tuple[torch.Tensor, torch.Tensor]
     expected = peak_signal_noise_ratio(target, restored, data_range=255.0)
     found, _ = named_protocol("y").measure(eight_bit[0] / 255.0, eight_bit[1] / 255.0)
     assert found == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_equals_scikit_image_as_the_protocol_names_it(eight_bit: tuple[torch.Tensor, torch.Tensor]) -> None:
+    protocol = named_protocol("rgb")
+    assert protocol.ssim_window == "gaussian 11 px, sigma 1.5, valid"
+    restored, target = (image.numpy().astype(np.uint8) for image in eight_bit)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = structural_similarity(target, restored, channel_axis=0, **options)
+    _, found = protocol.measure(eight_bit[0] / 255.0, eight_bit[1] / 255.0)
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -10,7 +10,7 @@ from abair_pl.bundle import Bundle
 from abair_pl.errors import AbairError, InputError
 from abair_pl.models.adapters import LowRankUpdate
 from abair_pl.models.backbone import Backbone
-from abair_pl.models.blend import BlendedBackbone, MixedLayer, Mixture, blend_weights, fixed_weights
+from abair_pl.models.blend import BlendedBackbone, MixedLayer, Mixture, blend_weights, fixed_weights, parse_weights
 
 MIXTURES = [[1.0, 0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0, 0.0], [0.2] * 5, [1.5, 0.0, -0.5, 0.0, 0.3]]
 
@@ -153,3 +153,17 @@ def test_fixed_weights_follow_the_order_of_the_names() -> None:
     assert fixed_weights({"noise": 0.25, "rain": 0.5}, ["rain", "haze", "noise"], 2).tolist() == [[0.5, 0.0, 0.25]] * 2
     with pytest.raises(InputError, match=r"unknown adapter 'rian'.*did you mean 'rain'"):
         fixed_weights({"rian": 1.0}, ["rain"], 1)
+    with pytest.raises(InputError, match="the weight of rain is nan; expected a finite number"):
+        fixed_weights({"rain": float("nan")}, ["rain"], 1)
+
+
+@pytest.mark.parametrize("text", ["rain", "rain=much", "rain=1=2", ""])
+def test_weights_of_another_form_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected NAME=NUMBER"):
+        parse_weights(text)
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_weights_that_are_no_numbers_are_refused(number: str) -> None:
+    with pytest.raises(InputError, match=number):
+        parse_weights(f"rain={number}")

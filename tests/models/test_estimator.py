@@ -8,7 +8,7 @@ from abair_pl.models.presets import preset_config
 @pytest.fixture(scope="module")
 def estimator() -> Estimator:
     torch.manual_seed(0)
-    return Estimator(dim=4, labels=6)
+    return Estimator(dim=4, labels=6).eval()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 65), (64, 64), (130, 200)])
@@ -20,18 +20,19 @@ def test_any_size_gives_one_row_an_image(estimator: Estimator, size: tuple[int, 
 
 
 @pytest.mark.parametrize(
-    ("size", "crops"), [((1, 1), 1), ((64, 64), 1), ((65, 64), 2), ((66, 64), 3), ((64, 200), 3), ((200, 150), 9)]
+    ("size", "crops"),
+    [((1, 1), 1), ((64, 64), 1), ((127, 64), 1), ((128, 64), 2), ((64, 200), 3), ((200, 150), 6), ((500, 400), 9)],
 )
 def test_small_images_give_fewer_crops(size: tuple[int, int], crops: int) -> None:
     assert native_crops(torch.rand(2, 3, *size)).shape == (2, crops, 3, 64, 64)
 
 
-def test_crops_are_native_pixels_from_corner_to_corner() -> None:
-    image = torch.rand(1, 3, 100, 150)
+def test_crops_are_native_pixels_that_do_not_overlap() -> None:
+    image = torch.arange(3 * 140 * 200).reshape(1, 3, 140, 200).float()
     crops = native_crops(image)[0]
-    assert torch.equal(crops[0], image[0, :, :64, :64])
-    assert torch.equal(crops[4], image[0, :, 18:82, 43:107])
-    assert torch.equal(crops[8], image[0, :, -64:, -64:])
+    assert torch.equal(crops[0], image[0, :, 3:67, 1:65])
+    assert torch.equal(crops[-1], image[0, :, 73:137, 135:199])
+    assert crops.unique().numel() == crops.numel()
 
 
 def test_tiny_preset_has_less_than_half_a_million_parameters() -> None:

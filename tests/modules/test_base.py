@@ -122,9 +122,18 @@ def test_a_step_changes_every_weight_that_has_a_gradient(
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-def test_a_gradient_that_is_not_finite_changes_nothing(
-    make_module: Callable[..., PretrainModule], fit: Fit, broken: RestorationBatch, ema_decay: float
+@pytest.mark.parametrize("where", ["degraded", "clean"])
+def test_a_step_that_is_not_finite_changes_nothing(
+    make_module: Callable[..., PretrainModule],
+    fit: Fit,
+    batches: list[RestorationBatch],
+    where: str,
+    ema_decay: float,
 ) -> None:
+    """In the input it spoils the gradient; in the target the loss alone."""
+    image = getattr(batches[0], where).clone()
+    image[0, 0, 0, 0] = torch.nan
+    broken = replace(batches[0], **{where: image})
     module = make_module(ema_decay=ema_decay, weight_decay=0.5)
     before = weights(module)
     fit(module, [broken, broken])

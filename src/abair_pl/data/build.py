@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from abair_pl.data.decode import IMAGE_SUFFIXES, decode_image
+from abair_pl.data.decode import IMAGE_SUFFIXES, decode_image, is_image_file
 from abair_pl.data.manifest import Layout, Manifest, ShardEntry, file_sha256
 from abair_pl.errors import ShardError
 
@@ -85,7 +85,7 @@ def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         message = f"{folder} is not a folder; expected one with images"
         raise ShardError(message)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower().lstrip(".") in IMAGE_SUFFIXES)
+    found = sorted(filter(is_image_file, folder.rglob("*")))
     if not found:
         message = f"{folder} has no images; expected files named {', '.join('.' + suffix for suffix in IMAGE_SUFFIXES)}"
         raise ShardError(message)
@@ -127,7 +127,7 @@ def _write_shard(path: Path, samples: list[list[_Member]]) -> ShardEntry:
     """Write one shard under a temporary name and rename it; one that is there already is kept."""
     if not path.exists():
         partial = path.with_name(path.name + _PARTIAL)
-        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as archive:
+        with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT, encoding="utf-8") as archive:
             for sample in samples:
                 sizes = {_add(archive, member) for member in sample}
                 if len(sizes) > 1:

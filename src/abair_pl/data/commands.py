@@ -14,7 +14,7 @@ from tqdm import tqdm
 from abair_pl.data.build import build_shards
 from abair_pl.data.dead_leaves import save_dead_leaves
 from abair_pl.data.decode import decode_sample
-from abair_pl.data.manifest import Layout, Manifest, expand_shards, file_sha256
+from abair_pl.data.manifest import MANIFEST_NAME, Layout, Manifest, expand_shards, file_sha256
 from abair_pl.data.sample import build_sample
 from abair_pl.data.streaming import read_samples
 from abair_pl.errors import ShardError
@@ -41,7 +41,7 @@ def build(
 
 
 def verify(input: Path) -> None:  # noqa: A002 - the option's name
-    """Check the shards of a folder against their manifest: names, sizes, hashes, counts, and that all images decode.
+    """Check the shards of a folder against their manifest: names, hashes, counts, and that all images decode.
 
     Args:
         input: Folder of shards.
@@ -52,6 +52,10 @@ def verify(input: Path) -> None:  # noqa: A002 - the option's name
     manifest = Manifest.read(input)
     if not manifest.complete:
         message = f"{input} holds an interrupted build; finish it with: abair-pl shards build"
+        raise ShardError(message)
+    unlisted = sorted({path.name for path in input.glob("*.tar")} - {entry.name for entry in manifest.shards})
+    if unlisted:
+        message = f"{input / unlisted[0]} is not in {MANIFEST_NAME}; expected only the shards of one build: remove it"
         raise ShardError(message)
     for entry in tqdm(manifest.shards, unit="shard", desc="verify"):
         path = input / entry.name
@@ -106,7 +110,7 @@ def synth(output: Path, images: int = 1000, seed: int = 0, samples_per_shard: in
         build(Path(scratch), output, samples_per_shard=samples_per_shard, workers=workers)
 
 
-def sample(output: Path, dead_leaves: int = 192, seed: int = 0) -> None:
+def sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
     """Build the sample of the demo: scikit-image's photographs and dead leaves, two photographs held out.
 
     Args:

@@ -2,7 +2,6 @@
 
 import hashlib
 import zlib
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from abair_pl.data.streaming import ExactStream, PhotoSample, TrainStream, colla
 from abair_pl.degradations import Degradation, Synthesizer, resolve_degradations
 from abair_pl.degradations.random import combine
 from abair_pl.errors import InputError, ShardError
+
+_LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 1, "shuffle_buffer": 1, "workers": 0, "seed": 0}
 
 
 class RestorationDataModule(L.LightningDataModule):
@@ -56,11 +57,6 @@ class RestorationDataModule(L.LightningDataModule):
         operators: list[Degradation] | None = None,
     ) -> None:
         super().__init__()
-        sizes = {"batch_size": batch_size, "patch_px": patch_px, "val_patch_px": val_patch_px}
-        for name, value in {**sizes, "shuffle_buffer": shuffle_buffer, "workers + 1": workers + 1}.items():
-            if value < 1:
-                message = f"data.{name} is {value}; expected at least 1"
-                raise InputError(message)
         self.train = train
         self.val = val
         self.test = test
@@ -75,9 +71,14 @@ class RestorationDataModule(L.LightningDataModule):
         self.operators = operators or []
         self.degradations: list[str] = []
         self.training_degradation: str | None = None
+        self._synthesizer: Synthesizer | None = None
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                message = f"data.{name} is {getattr(self, name)}; expected at least {least}"
+                raise InputError(message)
 
     def setup(self, stage: str) -> None:
-        """Take over what the module asks for, and check the shards and the names before the first batch."""
+        """Take over what the module asks for, and check the shards and the synthesis before the first batch."""
         if self.trainer is not None:
             module: Any = self.trainer.lightning_module
             self.prepare_synthesis(module.degradations, module.training_degradation)
@@ -85,7 +86,7 @@ class RestorationDataModule(L.LightningDataModule):
                 shards = expand_shards(self.train)
                 self._check_shards(shards)
                 if shard_layout(shards) == "clean":
-                    resolve_degradations(self.degradations, self.operators)
+                    _ = self.synthesizer
 
     def prepare_synthesis(self, degradations: list[str], training_degradation: str | None = None) -> None:
         """Say what is to be synthesized.
@@ -96,19 +97,26 @@ class RestorationDataModule(L.LightningDataModule):
         """
         self.degradations = degradations
         self.training_degradation = training_degradation
+        self._synthesizer = None
 
-    @cached_property
+    @property
     def synthesizer(self) -> Synthesizer:
-        """Makes the degradations; real pairs need none, so theirs may have any name.
+        """Makes the degradations, from when they are first needed: real pairs need none, and may have any name.
 
         Raises:
-            InputError: A name is neither built in nor among the operators.
+            InputError: Nothing is to be synthesized yet, a name is neither built in nor among the operators, or a
+                probability is out of bounds.
         """
-        return Synthesizer(
-            resolve_degradations(self.degradations, self.operators),
-            cutmix_probability=self.cutmix_probability,
-            clean_probability=self.clean_probability,
-        )
+        if not self.degradations:
+            message = "no degradations are set; expected at least one: pass a module's to prepare_synthesis()"
+            raise InputError(message)
+        if self._synthesizer is None:
+            self._synthesizer = Synthesizer(
+                resolve_degradations(self.degradations, self.operators),
+                cutmix_probability=self.cutmix_probability,
+                clean_probability=self.clean_probability,
+            )
+        return self._synthesizer
 
     def _check_shards(self, shards: list[str]) -> None:
         ranks, workers = self._world_size, max(self.workers, 1)
@@ -180,15 +188,16 @@ class RestorationDataModule(L.LightningDataModule):
         clean = batch.clean.float() / 255.0
         if batch.degraded is not None:
             return self._pairs(batch, clean)
+        synthesizer = self.synthesizer
         training = self.trainer is not None and self.trainer.training
         if training:
-            synthesis = self.synthesizer(clean, self.synthesizer.plan(batch.seeds, self.training_degradation))
+            synthesis = synthesizer(clean, synthesizer.plan(batch.seeds, self.training_degradation))
             return RestorationBatch(clean, synthesis.degraded, synthesis.labels, batch.keys, batch.valid)
         names = [self.training_degradation] if self.training_degradation else self.degradations
         parts = []
         for name in names:
             seeds = torch.tensor([combine(seed, zlib.crc32(name.encode())) for seed in batch.seeds.tolist()])
-            parts.append(self.synthesizer(clean, self.synthesizer.plan(seeds, name)))
+            parts.append(synthesizer(clean, synthesizer.plan(seeds, name)))
         return RestorationBatch(
             clean=clean.repeat(len(names), 1, 1, 1),
             degraded=torch.cat([part.degraded for part in parts]),

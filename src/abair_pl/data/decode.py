@@ -2,23 +2,79 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from abair_pl.errors import ImageError, ShardError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 MAX_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL refuses twice as many, which by its own default is less than ours
 
 Sample = dict[str, Any]
 
 
+def is_image_file(path: Path) -> bool:
+    """Whether this is a file with the name of an image."""
+    return path.suffix.lower().lstrip(".") in IMAGE_SUFFIXES and path.is_file()
+
+
+@contextmanager
+def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """Open an image and turn it as its EXIF orientation says; a damaged EXIF block is passed over.
+
+    The size is checked by the header, before anything is decompressed.
+
+    Args:
+        file: Where its bytes are.
+        name: What to call it in errors.
+
+    Yields:
+        The image, whose pixels have been read.
+
+    Raises:
+        ImageError: It is no image, is cut short, or holds more than 200 megapixels.
+    """
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise _too_large(name, f"{image.width} x {image.height} pixels")
+            image.load()
+            with suppress(Exception):  # PIL's errors at a damaged EXIF block are of a dozen kinds
+                ImageOps.exif_transpose(image, in_place=True)
+            yield image
+    except Image.DecompressionBombError as error:
+        raise _too_large(name, f"more than {2 * MAX_PIXELS // 10**6} megapixels") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+        message = f"{name}: not a readable image ({reason}); expected one of {', '.join(IMAGE_SUFFIXES)}"
+        raise ImageError(message) from error
+
+
+def _too_large(name: str, found: str) -> ImageError:
+    return ImageError(f"{name}: {found}; expected at most {MAX_PIXELS // 10**6} megapixels: scale it down")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert an image to 8-bit RGB.
+
+    Grey of more than 8 bits, which PIL would clip, is scaled: integers from [0, 65535], floats from [0, 1].
+    """
+    if image.mode.startswith(("I", "F")):
+        top = 1.0 if image.mode == "F" else 65535.0
+        shades = np.clip(np.asarray(image, dtype=np.float32) / top, 0.0, 1.0)
+        image = Image.fromarray(np.round(shades * 255.0).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
-    """Decode an image to 8-bit RGB.
+    """Decode an image to 8-bit RGB, upright.
 
     Args:
         data: The file's bytes.
@@ -30,24 +86,8 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
     Raises:
         ImageError: The bytes are no image, are cut short, or hold more than 200 megapixels.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            check_pixels(image, name)
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        message = f"{name}: not a readable image ({error}); expected one of {', '.join(IMAGE_SUFFIXES)}"
-        raise ImageError(message) from error
-
-
-def check_pixels(image: Image.Image, name: str) -> None:
-    """Refuse an image by the size in its header, before anything is decompressed.
-
-    Raises:
-        ImageError: The header promises more than 200 megapixels.
-    """
-    if image.width * image.height > MAX_PIXELS:
-        message = f"{name}: {image.width} x {image.height} pixels; expected at most {MAX_PIXELS // 10**6} megapixels"
-        raise ImageError(message)
+    with open_image(io.BytesIO(data), name) as image:
+        return np.asarray(to_rgb(image))
 
 
 def decode_sample(sample: Mapping[str, Any]) -> Sample:
@@ -57,10 +97,11 @@ def decode_sample(sample: Mapping[str, Any]) -> Sample:
     any other kind are refused.
 
     Raises:
-        ShardError: A member's kind is not on the allow-list, or the sample has no image.
+        ShardError: A member's kind is not on the allow-list, its JSON is damaged, or the sample has no image.
         ImageError: An image cannot be read.
     """
     key = str(sample["__key__"])
+    shard = sample.get("__url__", "a shard")
     decoded: Sample = {"key": key}
     for member, data in sample.items():
         if member.startswith("__"):
@@ -69,11 +110,19 @@ def decode_sample(sample: Mapping[str, Any]) -> Sample:
         if suffix in IMAGE_SUFFIXES and role in ("", "input", "target"):
             decoded[role or "image"] = decode_image(data, f"{key}.{member}")
         elif suffix == "json":
-            decoded["json"] = json.loads(data)
+            decoded["json"] = _parse_json(data, f"{key}.{member} in {shard}")
         else:
-            message = f"{key}.{member} in {sample.get('__url__', 'a shard')}: only images and JSON are read from shards"
+            message = f"{key}.{member} in {shard}: only images and JSON are read from shards"
             raise ShardError(message)
     if "image" not in decoded and not {"input", "target"} <= decoded.keys():
         message = f"sample {key} has members {sorted(decoded)}; expected one image, or an input and a target"
         raise ShardError(message)
     return decoded
+
+
+def _parse_json(data: bytes, name: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        message = f"{name}: damaged ({error}); expected JSON: mend it and build the shard again"
+        raise ShardError(message) from error

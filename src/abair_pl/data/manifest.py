@@ -65,19 +65,21 @@ class Manifest:
         path = folder / MANIFEST_NAME
         try:
             values = json.loads(path.read_text())
+            if values["version"] != FORMAT_VERSION:
+                message = (
+                    f"{path} has version {values['version']}; expected {FORMAT_VERSION}: read the shards with the "
+                    "abair-pl that built them, or build them again with: abair-pl shards build"
+                )
+                raise ShardError(message)
             values.pop("samples")
             entries = [ShardEntry(**entry) for entry in values.pop("shards")]
-            manifest = cls(shards=entries, **values)
+            return cls(shards=entries, **values)
         except FileNotFoundError:
             message = f"{folder} has no {MANIFEST_NAME}; make it with: abair-pl shards build"
             raise ShardError(message) from None
         except (ValueError, KeyError, TypeError) as error:
             message = f"{path} is damaged ({error}); build the shards again with: abair-pl shards build"
             raise ShardError(message) from error
-        if manifest.version != FORMAT_VERSION:
-            message = f"{path} has version {manifest.version}; expected {FORMAT_VERSION}"
-            raise ShardError(message)
-        return manifest
 
 
 def file_sha256(path: Path) -> str:
@@ -97,10 +99,14 @@ def expand_shards(sources: str | list[str]) -> list[str]:
         Paths or URLs, in order.
 
     Raises:
-        ShardError: A folder has no shard, or a file does not exist.
+        ShardError: None is given, a folder has no shard, a file does not exist, or braces do not match.
     """
+    given = [sources] if isinstance(sources, str) else sources
+    if not given or not all(given):
+        message = f"no shards given in {sources!r}; expected a folder, a path with braces, or a list of these"
+        raise ShardError(message)
     shards: list[str] = []
-    for source in [sources] if isinstance(sources, str) else sources:
+    for source in given:
         folder = Path(source)
         if folder.is_dir():
             found = sorted(str(path) for path in folder.glob("*.tar"))
@@ -109,15 +115,20 @@ def expand_shards(sources: str | list[str]) -> list[str]:
                 raise ShardError(message)
             shards += found
             continue
-        for name in braceexpand.braceexpand(source):
+        for name in _expand_braces(source):
             if "://" not in name and not name.startswith("pipe:") and not Path(name).is_file():
                 message = f"no shard at {name}; expected a .tar file, a folder of them, or a URL"
                 raise ShardError(message)
             shards.append(name)
-    if not shards:
-        message = "no shards given; expected a folder, a path with braces, or a list"
-        raise ShardError(message)
     return shards
+
+
+def _expand_braces(source: str) -> list[str]:
+    try:
+        return list(braceexpand.braceexpand(source))
+    except ValueError as error:
+        message = f"{source} has unbalanced braces; expected them in pairs, such as gld-{{000000..000999}}.tar"
+        raise ShardError(message) from error
 
 
 def count_samples(shards: list[str]) -> int:

@@ -13,14 +13,16 @@ from PIL import Image
 from abair_pl.data.build import build_shards
 from abair_pl.data.dead_leaves import save_dead_leaves
 
-TRAIN_PHOTOGRAPHS = ("astronaut", "rocket", "hubble_deep_field", "retina", "motorcycle_left", "motorcycle_right")
+COLOR_PHOTOGRAPHS = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
+GREY_PHOTOGRAPHS = ("camera", "brick", "grass", "gravel", "coins", "moon")  # few as they are, textures matter more
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
 _TILE_PX = 288
 _STRIDE_PX = 192
+_MAX_TILES = 12
 _SUFFIX = "bmp"  # a PNG takes seven times as long to decode, which two cores notice
 
 
-def build_sample(output: Path, dead_leaves: int = 192, seed: int = 0) -> None:
+def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
     """Write ``train/`` and ``val/`` shards and the held-out photographs as ``heldout/*.png``.
 
     Photographs are cut into overlapping tiles, so that a crop costs the decoding of a tile and not of the whole.
@@ -34,7 +36,7 @@ def build_sample(output: Path, dead_leaves: int = 192, seed: int = 0) -> None:
         train, val, held_out = Path(scratch, "train"), Path(scratch, "val"), output / "heldout"
         for folder in (train, val, held_out):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in TRAIN_PHOTOGRAPHS:
+        for name in (*COLOR_PHOTOGRAPHS, *GREY_PHOTOGRAPHS):
             _save_tiles(load_photograph(name), train, name)
         for name in HELD_OUT_PHOTOGRAPHS:
             photograph = load_photograph(name)
@@ -50,15 +52,18 @@ def load_photograph(name: str) -> NDArray[np.uint8]:
     """One of scikit-image's photographs, ``(H, W, 3)`` 8-bit RGB."""
     if name.startswith("motorcycle"):
         return np.asarray(skimage.data.stereo_motorcycle()[name == "motorcycle_right"])
-    return np.asarray(getattr(skimage.data, name)())
+    if name == "ihc":
+        return np.asarray(skimage.data.immunohistochemistry())
+    photograph = np.asarray(getattr(skimage.data, name)())
+    return photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
 
 
 def _save_tiles(photograph: NDArray[np.uint8], folder: Path, name: str) -> None:
-    """Cut a photograph into tiles that cover all of it and overlap by a third or more."""
-    for top in _starts(photograph.shape[0]):
-        for left in _starts(photograph.shape[1]):
-            tile = photograph[top : top + _TILE_PX, left : left + _TILE_PX]
-            Image.fromarray(tile).save(folder / f"{name}-{top:04d}-{left:04d}.{_SUFFIX}")
+    """Cut a photograph into overlapping tiles that cover it; of a large one no more than twelve, evenly spread."""
+    corners = [(top, left) for top in _starts(photograph.shape[0]) for left in _starts(photograph.shape[1])]
+    for top, left in corners[:: -(-len(corners) // _MAX_TILES)]:
+        tile = photograph[top : top + _TILE_PX, left : left + _TILE_PX]
+        Image.fromarray(tile).save(folder / f"{name}-{top:04d}-{left:04d}.{_SUFFIX}")
 
 
 def _starts(side: int) -> list[int]:

@@ -3,10 +3,11 @@
 import itertools
 import math
 import random
+import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -36,9 +37,42 @@ class PhotoSample:
 
 
 def read_samples(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The undecoded samples of shards, one after the other."""
-    samples: Iterator[dict[str, Any]] = wds.tariterators.tarfile_samples({"url": shard} for shard in shards)
-    return samples
+    """The undecoded samples of shards, one after the other.
+
+    Raises:
+        ShardError: A shard cannot be opened, is damaged, or is cut short.
+    """
+    for shard in shards:
+        try:
+            # Not closed here: webdataset's streams close when they are dropped, and forgive a process read in part.
+            with tarfile.open(fileobj=wds.gopen(shard), mode="r|*", tarinfo=_WholeHeader) as archive:
+                yield from wds.tariterators.group_by_keys(_members(archive, shard))
+        except (tarfile.TarError, OSError, ValueError) as error:
+            message = f"{shard}: not a readable shard ({error}); expected a whole .tar file: copy or build it again"
+            raise ShardError(message) from error
+
+
+class _WholeHeader(tarfile.TarInfo):
+    """A header that tells damage from the end of the archive, where tarfile stops silently at either."""
+
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Read the next header."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
+            raise
+        except tarfile.HeaderError as error:
+            message = f"{error} where a file or the end of the archive was expected"
+            raise tarfile.ReadError(message) from error
+
+
+def _members(archive: tarfile.TarFile, shard: str) -> Iterator[dict[str, Any]]:
+    """The files of a shard, in webdataset's words."""
+    for entry in archive:
+        file = archive.extractfile(entry) if entry.isreg() else None
+        if file is not None:
+            yield {"__url__": shard, "fname": entry.name, "data": file.read()}
 
 
 def _cut(sample: dict[str, Any], augmentation: Augmentation, seed: int) -> PhotoSample:

@@ -111,13 +111,16 @@ class Degradation(IntensityAugmentationBase2D):
     def apply_transform(
         self,
         input: Tensor,  # noqa: A002 - Kornia's name
-        params: Parameters,
+        params: dict[str, Any],
         flags: dict[str, Any],
         transform: Tensor | None = None,
     ) -> Tensor:
-        """Kornia's hook: apply parameters, in float32 whatever the surrounding autocast says."""
+        """Kornia's hook: apply parameters, in float32 whatever the surrounding autocast says.
+
+        Kornia's containers add entries of their own to ``params``, of which some are no tensors and are left out.
+        """
         with torch.autocast(input.device.type, enabled=False):
-            here = {name: value.to(input.device) for name, value in params.items()}
+            here = {name: value.to(input.device) for name, value in params.items() if isinstance(value, Tensor)}
             return self.degrade(input.float(), here).clamp(0.0, 1.0)
 
 

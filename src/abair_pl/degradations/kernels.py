@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+_MIN_SIGMA_PX = 1e-3
+
 
 def pixel_grid(size_px: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Coordinates of an odd-sized kernel's pixels, measured from its centre.
@@ -39,7 +41,7 @@ def gaussian_profile(sigma_px: Tensor, ratio: Tensor, angle_rad: Tensor, size_px
     """An anisotropic Gaussian.
 
     Args:
-        sigma_px: ``(N,)`` standard deviation along the long axis.
+        sigma_px: ``(N,)`` standard deviation along the long axis; at 0 nothing but the centre is left.
         ratio: ``(N,)`` short axis over long axis, in (0, 1].
         angle_rad: ``(N,)`` angle of the long axis from the vertical.
         size_px: Odd side of the kernel.
@@ -49,8 +51,9 @@ def gaussian_profile(sigma_px: Tensor, ratio: Tensor, angle_rad: Tensor, size_px
     """
     x, y = pixel_grid(size_px, sigma_px.device)
     sine, cosine = angle_rad.sin().view(-1, 1, 1), angle_rad.cos().view(-1, 1, 1)
-    along = (x * sine + y * cosine) / sigma_px.view(-1, 1, 1)
-    across = (x * cosine - y * sine) / (sigma_px * ratio).view(-1, 1, 1)
+    long, short = (sigma.clamp_min(_MIN_SIGMA_PX).view(-1, 1, 1) for sigma in (sigma_px, sigma_px * ratio))
+    along = (x * sine + y * cosine) / long
+    across = (x * cosine - y * sine) / short
     return torch.exp(-0.5 * (along**2 + across**2))
 
 

@@ -1,6 +1,7 @@
 """The built-in degradations by name, and the grammar ``name:key=value,key=value`` for fixed levels."""
 
 import inspect
+import math
 from collections.abc import Sequence
 
 from abair_pl.degradations.base import Degradation, Range
@@ -21,7 +22,7 @@ def parse_degradation(text: str) -> Degradation:
     """Make an operator from ``name`` or ``name:key=value,key=value``.
 
     A key is an argument of the operator, with or without its unit (``sigma`` stands for ``sigma_8bit``); a
-    value fixes both ends of the argument's range.
+    value, a finite number, fixes both ends of the argument's range.
 
     Raises:
         InputError: The name, a key or a value is not known; the error says which are.
@@ -46,8 +47,10 @@ def parse_degradation(text: str) -> Degradation:
         try:
             value = float(number)
         except ValueError:
-            message = f"'{setting}' in '{text}' has no number; expected {key}=NUMBER"
-            raise InputError(message) from None
+            value = math.nan
+        if not math.isfinite(value):
+            message = f"'{setting}' in '{text}' has no number; expected {key}=NUMBER, a finite one"
+            raise InputError(message)
         values[matches[0]] = (value, value) if arguments[matches[0]].annotation == Range else value
     return operator(**values)  # type: ignore[arg-type]  # each subclass's own arguments, checked above
 

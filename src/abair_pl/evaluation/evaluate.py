@@ -1,8 +1,8 @@
 """``abair-pl evaluate``: measure a bundle on pairs, or on clean photographs that the synthesizer degrades."""
 
 import csv
+import io
 import json
-import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from abair_pl.atomic import write_text
 from abair_pl.degradations import Synthesizer, parse_degradation
 from abair_pl.degradations.random import combine
 from abair_pl.errors import InputError, unknown_name
@@ -20,8 +21,7 @@ from abair_pl.evaluation.figures import comparison_sheet
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import find_images, read_photograph
-from abair_pl.models.blend import BLEND_MODES
-from abair_pl.restore import Abair
+from abair_pl.restore import Abair, make_folder
 
 _CROP_PX = 128
 
@@ -88,8 +88,10 @@ def evaluate(
     blends = blend or ["soft"]
     model = Abair.from_pretrained(bundle, device, tile_px)
     for mode in blends:
-        if mode not in (known := [*BLEND_MODES, "none", "oracle", *model.names]):
+        if mode not in (known := ["oracle", *model.blends]):
             raise unknown_name(mode, "blend", known)
+    make_folder(output)
+    scored = model.names if model.bundle.config.estimated == model.names else []  # else phase III is to be run again
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[tuple[str, Tensor]]] = {}
     guesses: list[bool] = []
@@ -98,7 +100,7 @@ def evaluate(
         rows += [row for _, row, _ in results]
         strip = [(mode, restored) for mode, _, restored in results]
         shown.setdefault(pair.degradation, [("input", pair.degraded), *strip, ("clean", pair.clean)])
-        if pair.name in model.names and model.bundle.config.estimated:
+        if pair.name in scored:
             guesses += _crop_guesses(model, pair)
     summary = _summary(rows, measures, degrade, seed)
     if guesses:
@@ -118,11 +120,10 @@ def _pairs(
 ) -> tuple[Iterator[_Pair], int]:
     """The pairs that the options describe, and how many there are."""
     if source is not None and target is not None and clean is None and degrade is None:
-        degraded = {path.stem: path for path in find_images([source])}
-        reference = {path.stem: path for path in find_images([target])}
+        degraded, reference = _by_stem(source), _by_stem(target)
         lonely = sorted(degraded.keys() ^ reference.keys())
         if lonely:
-            message = f"{len(lonely)} images have no partner of the same stem, such as '{lonely[0]}'"
+            message = f"{len(lonely)} images have no partner of the same stem, such as '{lonely[0]}'; name pairs alike"
             raise InputError(message)
         return (_real_pair(degraded[stem], reference[stem]) for stem in degraded), len(degraded)
     if clean is not None and degrade and source is None and target is None:
@@ -140,6 +141,16 @@ def _pairs(
         return made, len(paths) * len(degrade) * draws
     message = "expected either --input and --target, or --clean and --degrade"
     raise InputError(message)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    named: dict[str, Path] = {}
+    for path in find_images([folder]):
+        if path.stem in named:
+            message = f"{path} and {named[path.stem]} have the same stem; expected one image of it: rename one"
+            raise InputError(message)
+        named[path.stem] = path
+    return named
 
 
 def _real_pair(degraded: Path, clean: Path) -> _Pair:
@@ -169,13 +180,17 @@ def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[
 
 
 def _crop_guesses(model: Abair, pair: _Pair) -> list[bool]:
-    """Whether the estimator names the degradation of each crop of an image right."""
-    tiles = pair.degraded.unfold(1, _CROP_PX, _CROP_PX).unfold(2, _CROP_PX, _CROP_PX)
-    crops = tiles.permute(1, 2, 0, 3, 4).flatten(0, 1)
-    if not len(crops):
+    """Whether the estimator names the degradation of each crop of an image right; an image may be too small for one."""
+    _, height, width = pair.degraded.shape
+    crops = [
+        pair.degraded[:, top : top + _CROP_PX, left : left + _CROP_PX]
+        for top in range(0, height - _CROP_PX + 1, _CROP_PX)
+        for left in range(0, width - _CROP_PX + 1, _CROP_PX)
+    ]
+    if not crops:
         return []
     with torch.inference_mode():
-        guesses = model.estimator()(crops.to(model.device)).argmax(dim=1).tolist()
+        guesses = model.estimator()(torch.stack(crops).to(model.device)).argmax(dim=1).tolist()
     expected = 1 + model.names.index(pair.name)
     return [guess == expected for guess in guesses]
 
@@ -197,12 +212,9 @@ def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _write(output: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    partial = output / ".results.partial"
-    partial.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(partial, output / "results.json")
-    with partial.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(partial, output / "results.csv")
+    table = io.StringIO()
+    writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(output / "results.json", json.dumps(summary, indent=2) + "\n")
+    write_text(output / "results.csv", table.getvalue())

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from abair_pl.errors import ImageError, unknown_name
-from abair_pl.metrics import psnr, ssim
+from abair_pl.metrics import SSIM_WINDOW_PX, psnr, ssim
 
-_SSIM_WINDOW_PX = 11
 # ITU-R BT.601 luma in studio range, as MATLAB's rgb2ycbcr computes it.
 _LUMA = (65.481 / 255.0, 128.553 / 255.0, 24.966 / 255.0)
 _LUMA_OFFSET = 16.0 / 255.0
@@ -18,8 +17,8 @@ _LUMA_OFFSET = 16.0 / 255.0
 class Protocol:
     """A way to compare images.
 
-    Both images are clamped to [0, 1] and rounded to 8 bits; no border is cropped; PSNR and SSIM are taken for each
-    image and then averaged.
+    Both images are clamped to [0, 1] and rounded to 8 bits; no border is cropped, but SSIM is averaged only where its
+    window lies inside the image; PSNR and SSIM are taken for each image and then averaged.
 
     Attributes:
         name: ``rgb`` or ``y``.
@@ -30,11 +29,11 @@ class Protocol:
 
     name: str
     channel: str
-    ssim_window: str = "gaussian 11 px, sigma 1.5"
+    ssim_window: str = f"gaussian {SSIM_WINDOW_PX} px, sigma 1.5, valid"
     rounding: str = "8 bit"
     border_px: int = 0
     average: str = "mean of per-image values"
-    version: int = 1
+    version: int = 2
 
     def measure(self, restored: Tensor, target: Tensor) -> tuple[float, float]:
         """PSNR in dB and SSIM of one pair.
@@ -49,8 +48,8 @@ class Protocol:
         if restored.shape != target.shape:
             message = f"sizes are {tuple(restored.shape[1:])} and {tuple(target.shape[1:])}; expected the same"
             raise ImageError(message)
-        if min(target.shape[1:]) < _SSIM_WINDOW_PX:
-            message = f"image of {target.shape[2]} x {target.shape[1]} pixels; SSIM needs {_SSIM_WINDOW_PX} a side"
+        if min(target.shape[1:]) < SSIM_WINDOW_PX:
+            message = f"image of {target.shape[2]} x {target.shape[1]} pixels; SSIM needs {SSIM_WINDOW_PX} a side"
             raise ImageError(message)
         pair = [self._prepare(image)[None] for image in (restored, target)]
         return psnr(*pair).item(), ssim(*pair).item()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -118,26 +119,24 @@ def load_adapter(folder: Path, backbone_sha256: str) -> Adapter:
         config = json.loads((folder / "adapter_config.json").read_text())
         tensors = load_file(folder / "adapter_model.safetensors")
         base, scaling = config["base_model_name_or_path"], config["lora_alpha"] / config["r"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"adapter {folder} is missing or damaged ({error}); train it again"
-        raise BundleError(message) from error
-    except Exception as error:  # safetensors raises its own class, which derives from Exception directly
-        message = f"adapter {folder} has damaged weights ({error}); train it again"
+        names = dict.fromkeys(key.removeprefix(_PREFIX).partition(".lora_")[0] for key in tensors)
+        adapter = {
+            name: LowRankUpdate(
+                down=tensors[f"{_PREFIX}{name}.lora_A.weight"].float().flatten(1),
+                up=tensors[f"{_PREFIX}{name}.lora_B.weight"].float().flatten(1),
+                scaling=scaling,
+            )
+            for name in names
+        }
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError, SafetensorError) as error:
+        message = f"adapter {folder} is missing or damaged ({error}); copy or train it again"
         raise BundleError(message) from error
     if base != _base_name(backbone_sha256):
         message = (
             f"adapter {folder} was trained on {base}; this backbone is {_base_name(backbone_sha256)}: train it again"
         )
         raise BundleError(message)
-    names = [key.removeprefix(_PREFIX).removesuffix(".lora_A.weight") for key in tensors if ".lora_A." in key]
-    return {
-        name: LowRankUpdate(
-            down=tensors[f"{_PREFIX}{name}.lora_A.weight"].float().flatten(1),
-            up=tensors[f"{_PREFIX}{name}.lora_B.weight"].float().flatten(1),
-            scaling=scaling,
-        )
-        for name in names
-    }
+    return adapter
 
 
 def adapter_parameters(adapter: Adapter) -> int:

@@ -11,6 +11,10 @@ from abair_pl.models.presets import BackboneConfig
 from abair_pl.models.prompts import PromptBlock
 
 
+_MAX_LOG_GAIN = 3.5
+"""Bound of the gain's logarithm: five stops, the darkest of the low-light range. Unbounded, it can blow up a step."""
+
+
 @dataclass(frozen=True)
 class Encoding:
     """A padded image and what the encoder made of it.
@@ -41,7 +45,8 @@ class Backbone(nn.Module):
     def __init__(self, architecture: BackboneConfig, labels: int) -> None:
         super().__init__()
         self.architecture = architecture
-        dims = [architecture.dim << level for level in range(4)]
+        self.labels = labels
+        dims = architecture.dims
         channels = 3 * architecture.unshuffle**2
 
         def stack(dim: int, level: int, blocks: int) -> nn.Sequential:
@@ -62,7 +67,7 @@ class Backbone(nn.Module):
                 architecture.prompt_dims[level],
                 architecture.prompts,
                 architecture.prompt_sizes_px[level],
-                architecture.heads[level + 1 if level < 2 else 2],
+                architecture.prompt_heads[level],
                 architecture.expansion,
                 architecture.window_px,
             )
@@ -101,7 +106,7 @@ class Backbone(nn.Module):
         image = encoding.image
         if self.architecture.gain:
             output, log_gain = output.chunk(2, dim=1)
-            image = image * self.shuffle(log_gain).exp()
+            image = image * (_MAX_LOG_GAIN * (self.shuffle(log_gain) / _MAX_LOG_GAIN).tanh()).exp()
         height, width = encoding.size
         return (image + self.shuffle(output))[..., :height, :width]
 

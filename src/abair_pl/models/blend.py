@@ -1,12 +1,13 @@
 """One backbone, many adapters, any mixture of them: the fused form of the blend."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from abair_pl.errors import InputError, unknown_name
+from abair_pl.errors import BundleError, InputError, unknown_name
 from abair_pl.models.adapters import Adapter, LowRankUpdate, stack_updates
 from abair_pl.models.backbone import Backbone, Encoding
 
@@ -72,6 +73,9 @@ class BlendedBackbone(nn.Module):
     Args:
         backbone: The backbone; its adaptable layers are replaced, so it must not be used elsewhere.
         adapters: The adapters by name; their order is the order of the weights.
+
+    Raises:
+        BundleError: An adapter updates what is no layer of the backbone, or one of another size.
     """
 
     def __init__(self, backbone: Backbone, adapters: Mapping[str, Adapter]) -> None:
@@ -79,11 +83,13 @@ class BlendedBackbone(nn.Module):
         self.names = list(adapters)
         self.mixture = Mixture()
         self.backbone = backbone.requires_grad_(False)
+        layers = dict(backbone.named_modules())
         for name in dict.fromkeys(layer for adapter in adapters.values() for layer in adapter):
-            layer = backbone.get_submodule(name)
+            layer = layers.get(name)
             if not isinstance(layer, nn.Conv2d | nn.Linear):
-                message = f"adapters update {name}, a {type(layer).__name__}; expected a convolution or linear layer"
-                raise InputError(message)
+                found = "which is not there" if layer is None else f"a {type(layer).__name__}"
+                message = f"adapters update {name}, {found}; expected a convolution or linear layer: train them again"
+                raise BundleError(message)
             parent, _, child = name.rpartition(".")
             updates = [adapter.get(name) for adapter in adapters.values()]
             setattr(backbone.get_submodule(parent), child, MixedLayer(layer, updates, self.mixture))
@@ -141,15 +147,43 @@ def blend_weights(probabilities: Tensor, mode: str) -> Tensor:
     raise unknown_name(mode, "blend", BLEND_MODES)
 
 
+def parse_weights(text: str) -> dict[str, float]:
+    """Weights from ``rain=0.7,noise=0.3``.
+
+    Raises:
+        InputError: The text has another form, or a number is not finite.
+
+    Examples:
+        >>> parse_weights("rain=0.7,noise=0.3")
+        {'rain': 0.7, 'noise': 0.3}
+    """
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        weights = {name.strip(): float(value) for name, value in pairs}
+    except ValueError:
+        message = f"weights are '{text}'; expected NAME=NUMBER,NAME=NUMBER such as rain=0.7,noise=0.3"
+        raise InputError(message) from None
+    _check_finite(weights)
+    return weights
+
+
 def fixed_weights(weights: Mapping[str, float], names: list[str], batch: int) -> Tensor:
     """``(batch, K)`` weights given by name; adapters that are not named get 0.
 
     Raises:
-        InputError: There is no adapter of a name.
+        InputError: There is no adapter of a name, or a weight is not finite.
     """
+    _check_finite(weights)
     row = torch.zeros(len(names))
     for name, weight in weights.items():
         if name not in names:
             raise unknown_name(name, "adapter", names)
         row[names.index(name)] = weight
     return row.repeat(batch, 1)
+
+
+def _check_finite(weights: Mapping[str, float]) -> None:
+    for name, weight in weights.items():
+        if not math.isfinite(weight):
+            message = f"the weight of {name} is {weight}; expected a finite number such as 0.7"
+            raise InputError(message)

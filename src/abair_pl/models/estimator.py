@@ -9,6 +9,7 @@ from abair_pl.models.layers import ChannelNorm
 
 _VIEW_PX = 64
 _CROPS_PER_SIDE = 3
+_BANDS = 4
 
 
 class _ConvBlock(nn.Module):
@@ -29,12 +30,12 @@ class _ConvBlock(nn.Module):
 
 
 class _Tower(nn.Module):
-    """Three stages at 1/2, 1/4 and 1/8 of the resolution, pooled to mean and deviation over the pixels."""
+    """Three stages at 1/4, 1/8 and 1/16 of the resolution, pooled to mean and deviation over the pixels."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.stages = nn.Sequential(
-            nn.Conv2d(3, dim, 3, stride=2, padding=1),
+            nn.Conv2d(3, dim, 4, stride=4),
             ChannelNorm(dim),
             _ConvBlock(dim),
             nn.Conv2d(dim, dim * 2, 2, stride=2),
@@ -43,19 +44,21 @@ class _Tower(nn.Module):
             _ConvBlock(dim * 4),
             ChannelNorm(dim * 4),
         )
+        self.dropout = nn.Dropout(0.5)  # or a small training set is learned by heart before the statistics are used
         self.features = dim * 8
 
     def forward(self, views: Tensor) -> Tensor:
         x = self.stages(views).flatten(2)
         deviation = x.var(dim=2, correction=0).add(1e-6).sqrt()  # the square root of 0 has no gradient
-        return torch.cat((x.mean(dim=2), deviation), dim=1)
+        return self.dropout(torch.cat((x.mean(dim=2), deviation), dim=1))
 
 
 class Estimator(nn.Module):
     """Tells which degradations an image has.
 
-    Two towers look at it: one at nine native-resolution crops of 64 pixels on a grid, where noise and blur show, and
-    one at the whole image reduced to 64 pixels, where haze and low light do.
+    It looks at native-resolution crops of 64 pixels on a grid, where noise and blur show, and at the whole image reduced
+    to 64 pixels, where haze and low light do; at both with a convolutional tower and by the statistics of their
+    frequency bands, which tell most degradations apart from the first training steps on.
 
     Args:
         dim: Channels of the first stage.
@@ -66,11 +69,8 @@ class Estimator(nn.Module):
         super().__init__()
         self.texture = _Tower(dim)
         self.overview = _Tower(dim)
-        self.classify = nn.Sequential(
-            nn.Linear(self.texture.features * 2 + self.overview.features, dim * 8),
-            nn.GELU(),
-            nn.Linear(dim * 8, labels),
-        )
+        features = 2 * (self.texture.features + BAND_FEATURES) + self.overview.features + BAND_FEATURES
+        self.classify = nn.Sequential(nn.Linear(features, dim * 8), nn.GELU(), nn.Linear(dim * 8, labels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Classify whole images.
@@ -82,14 +82,49 @@ class Estimator(nn.Module):
             Logits ``(B, K + 1)``, clean first; their softmax are the probabilities.
         """
         crops = native_crops(image)
-        texture = self.texture(crops.flatten(0, 1) - 0.5).unflatten(0, crops.shape[:2])
-        overview = self.overview(F.adaptive_avg_pool2d(image, _VIEW_PX) - 0.5)
+        texture = _described(self.texture, crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
+        overview = _described(self.overview, F.adaptive_avg_pool2d(image, _VIEW_PX))
         logits: Tensor = self.classify(torch.cat((texture.mean(dim=1), texture.amax(dim=1), overview), dim=1))
         return logits
 
 
+def _described(tower: _Tower, views: Tensor) -> Tensor:
+    return torch.cat((tower(views - 0.5), band_statistics(views)), dim=1)
+
+
+BAND_FEATURES = 8 * _BANDS + 9
+"""Number of values that :func:`band_statistics` gives."""
+
+
+def band_statistics(views: Tensor) -> Tensor:
+    """Natural-scene statistics of the bands of a Laplacian pyramid (after Mittal et al., BRISQUE, TIP 2012).
+
+    Args:
+        views: ``(N, 3, H, W)`` in [0, 1], both sides multiples of 16.
+
+    Returns:
+        ``(N, 41)``: for each of four bands, by channel the logarithm of the deviation and how peaked the distribution is,
+        and of their mean how much of the deviation it keeps (streaks are grey, noise is not) and its skewness (streaks
+        are bright); for what is left, by channel the mean, its logarithm, and that of the deviation.
+    """
+    values = []
+    level = views.float()
+    for _ in range(_BANDS):
+        coarse = F.avg_pool2d(level, 2)
+        band = level - F.interpolate(coarse, scale_factor=2.0, mode="bilinear")
+        deviation = band.square().mean(dim=(2, 3)).add(1e-8).log() / 2.0
+        grey = band.mean(dim=1, keepdim=True)
+        spread = grey.square().mean(dim=(2, 3)).add(1e-8).sqrt()
+        values += [deviation, band.abs().mean(dim=(2, 3)).add(1e-4).log() - deviation]
+        values += [spread.log() - deviation.mean(dim=1, keepdim=True), grey.pow(3).mean(dim=(2, 3)) / spread.pow(3)]
+        level = coarse
+    mean = level.mean(dim=(2, 3))
+    values += [mean, mean.clamp_min(0.0).add(1e-2).log(), level.var(dim=(2, 3), correction=0).add(1e-8).log() / 2.0]
+    return torch.cat(values, dim=1)
+
+
 def native_crops(image: Tensor) -> Tensor:
-    """Crops of 64 x 64 pixels on a regular grid, fewer where they would coincide.
+    """Crops of 64 x 64 pixels, evenly spread, three a side where they fit without overlapping.
 
     Args:
         image: ``(B, 3, H, W)``; sides below 64 pixels are reflected.
@@ -99,9 +134,12 @@ def native_crops(image: Tensor) -> Tensor:
     """
     short = min(image.shape[2:]) < _VIEW_PX
     image = reflect_to_multiple(image, _VIEW_PX) if short else image
-    tops, lefts = (
-        sorted({round((side - _VIEW_PX) * step / (_CROPS_PER_SIDE - 1)) for step in range(_CROPS_PER_SIDE)})
-        for side in image.shape[2:]
-    )
+    tops, lefts = (_starts(side) for side in image.shape[2:])
     crops = [image[..., top : top + _VIEW_PX, left : left + _VIEW_PX] for top in tops for left in lefts]
     return torch.stack(crops, dim=1)
+
+
+def _starts(side: int) -> list[int]:
+    count = min(side // _VIEW_PX, _CROPS_PER_SIDE)
+    spare = side - count * _VIEW_PX
+    return [round(spare * (index + 0.5) / count) + index * _VIEW_PX for index in range(count)]

@@ -29,7 +29,7 @@ class BackboneConfig:
         estimator_dim: Channels of the estimator's first stage.
 
     Raises:
-        InputError: Heads do not divide the channels, or a size is not positive.
+        InputError: A size is not positive, ``dim`` is odd, or heads do not divide the channels.
     """
 
     dim: int
@@ -47,14 +47,30 @@ class BackboneConfig:
     estimator_dim: int = 24
 
     def __post_init__(self) -> None:
-        sizes = (self.dim, self.unshuffle, self.prompts, self.head_dim, self.estimator_dim, *self.blocks, *self.heads)
+        sizes = [self.dim, self.unshuffle, self.prompts, self.head_dim, self.estimator_dim, *self.blocks, *self.heads]
+        sizes += [int(self.dim * self.expansion), *self.prompt_dims, *self.prompt_sizes_px]
         if min(sizes) < 1 or self.window_px < 0 or self.refinement_blocks < 0:
             message = f"{self} has a size below 1; expected positive sizes (window_px and refinement_blocks may be 0)"
             raise InputError(message)
-        for level, heads in enumerate(self.heads):
-            if (self.dim << level) % heads:
-                message = f"level {level + 1} has {self.dim << level} channels and {heads} heads; heads must divide it"
-                raise InputError(message)
+        if self.dim % 2:
+            message = f"dim is {self.dim}; expected an even number, since downsampling halves it"
+            raise InputError(message)
+        prompted = [above + prompt for above, prompt in zip(self.dims[1:], self.prompt_dims, strict=True)]
+        for place, widths, heads in (("level", self.dims, self.heads), ("prompt block", prompted, self.prompt_heads)):
+            for index, (channels, count) in enumerate(zip(widths, heads, strict=True), start=1):
+                if channels % count:
+                    message = f"{place} {index} has {channels} channels and {count} heads; heads must divide them"
+                    raise InputError(message)
+
+    @property
+    def dims(self) -> Levels:
+        """Channels of the four levels."""
+        return self.dim, self.dim * 2, self.dim * 4, self.dim * 8
+
+    @property
+    def prompt_heads(self) -> Prompts:
+        """Attention heads of the prompt blocks, whose channels are the next level's and the prompt's together."""
+        return self.heads[1], self.heads[2], self.heads[2]
 
     @property
     def multiple_px(self) -> int:
@@ -73,6 +89,7 @@ PRESETS: dict[str, BackboneConfig] = {
         prompt_dims=(16, 16, 32),
         prompt_sizes_px=(16, 8, 4),
         head_dim=32,
+        estimator_dim=16,
     ),
     "small": BackboneConfig(
         dim=32,

@@ -30,7 +30,7 @@ class OptimizationConfig:
         warmup_steps: Steps over which the learning rate rises linearly; at most a tenth of the run.
         weight_decay: AdamW's decoupled weight decay.
         ema_decay: Decay of the moving average of the weights that is validated and saved; 0 turns it off.
-        max_skipped_steps: Steps in a row whose gradient is not finite, after which training fails.
+        max_skipped_steps: Steps in a row whose loss or gradient is not finite, after which training fails.
 
     Raises:
         InputError: A number is out of bounds.
@@ -127,16 +127,22 @@ class RestorationModule(L.LightningModule):
             self.print(f"training {sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters")
 
     def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and cosine decay, both counted in steps."""
+        """AdamW with linear warm-up and cosine decay, both counted in steps.
+
+        Raises:
+            InputError: The run has no last step.
+        """
         config = self.optimization
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        # Norms, biases and temperatures are not decayed.
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for name, p in trained if _is_decayed(name, p) == decayed], "weight_decay": decay}
+            for decayed, decay in ((True, config.weight_decay), (False, 0.0))
         ]
         optimizer = AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
-        total = int(self.trainer.estimated_stepping_batches)
+        total = self.trainer.estimated_stepping_batches
+        if math.isinf(total):
+            message = "the run has no last step, at which the learning rate would end; set --trainer.max_steps"
+            raise InputError(message)
         warmup = min(config.warmup_steps, max(total // 10, 1))
         floor = config.final_learning_rate / config.learning_rate
 
@@ -164,7 +170,8 @@ class RestorationModule(L.LightningModule):
         self.samples_seen += len(batch.clean) * self.trainer.world_size
         self.log("train/loss", result.loss.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value.detach() for name, value in result.parts.items()})
-        return result.loss
+        # A loss that is not finite may have a finite gradient; times NaN it has none, on no rank.
+        return result.loss * torch.where(result.loss.isfinite(), 1.0, torch.nan)
 
     def configure_gradient_clipping(
         self,
@@ -174,7 +181,8 @@ class RestorationModule(L.LightningModule):
     ) -> None:
         """Clip the gradient; where it is not finite, drop it, so that the step changes nothing.
 
-        The gradient has been averaged over all ranks here, so all ranks drop the same steps.
+        It is not finite either where a loss was not, see :meth:`training_step`. It has been averaged over all ranks
+        here, so all ranks drop the same steps.
 
         Raises:
             TrainingError: Too many steps in a row were dropped.
@@ -188,7 +196,7 @@ class RestorationModule(L.LightningModule):
             optimizer.zero_grad(set_to_none=True)
             if self.skipped_in_a_row >= self.optimization.max_skipped_steps:
                 message = (
-                    f"the gradient was not finite in {self.skipped_in_a_row} steps in a row, at step "
+                    f"the loss or its gradient was not finite in {self.skipped_in_a_row} steps in a row, at step "
                     f"{self.global_step}; lower the learning rate, or train in float32 (--trainer.precision 32-true)"
                 )
                 raise TrainingError(message)
@@ -259,3 +267,8 @@ class RestorationModule(L.LightningModule):
         facts: dict[str, Any] = {"precision": str(self.trainer.precision), "devices": self.trainer.world_size}
         data = getattr(self.trainer, "datamodule", None)
         return {**facts, **(data.provenance() if data is not None else {})}
+
+
+def _is_decayed(name: str, parameter: Tensor) -> bool:
+    """Weights are; norms, temperatures and biases, those of positions among them, are not."""
+    return parameter.ndim > 1 and not name.endswith(("bias", "temperature"))

@@ -1,0 +1,84 @@
+"""Files and directories that get their names when they are complete."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """An empty directory beside a path, on the same file system; removed whatever happens."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def replacing(made: Path, path: Path, keep: bool = False) -> Iterator[None]:
+    """Give a finished file or directory its name, for good if the block does not fail.
+
+    If it does, what had the name before gets it back.
+
+    Args:
+        made: The file or directory, on the file system of ``path``; it is synced to disk first.
+        path: The name.
+        keep: What had the name before becomes ``<name>.previous``, instead of an earlier one, and is not removed.
+    """
+    _sync(made)
+    previous = path.with_name(f"{path.name}.previous" if keep else f".{path.name}.replaced")
+    replaced = path.exists()
+    if replaced:
+        _remove(previous)
+        os.replace(path, previous)
+    try:
+        os.replace(made, path)
+        yield
+    except BaseException:
+        _remove(path)
+        if replaced:
+            os.replace(previous, path)
+        raise
+    if not keep:
+        _remove(previous)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: a reader sees the one before or all of this one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text)
+        _sync(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, made where there is none, for writing against other processes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sync(path: Path) -> None:
+    for file in (path, *path.rglob("*")):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

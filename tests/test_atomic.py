@@ -1,0 +1,129 @@
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abair_pl.atomic import locked, replacing, scratch, write_text
+
+
+class StoppedError(Exception):
+    """What stops a block in these tests."""
+
+
+def make_file(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def make_folder(path: Path, text: str) -> None:
+    (path / "inside").mkdir(parents=True)
+    (path / "inside" / "file").write_text(text)
+
+
+def read(path: Path) -> str | None:
+    inner = path / "inside" / "file" if path.is_dir() else path
+    return inner.read_text() if inner.exists() else None
+
+
+KINDS = pytest.mark.parametrize("make", [make_file, make_folder], ids=["file", "folder"])
+Make = Callable[[Path, str], None]
+
+
+def test_a_scratch_directory_lies_beside_its_path_and_goes_whatever_happens(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "thing"
+    with pytest.raises(StoppedError), scratch(path) as folder:
+        assert folder.parent == path.parent
+        assert folder.stat().st_mode & 0o777 == 0o755
+        (folder / "file").write_text("half")
+        raise StoppedError
+    assert list(path.parent.iterdir()) == []
+
+
+@KINDS
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_name_is_given_in_the_block_and_kept_after_it(make: Make, before: str | None, tmp_path: Path) -> None:
+    made, path = tmp_path / "made", tmp_path / "name"
+    make(made, "new")
+    if before:
+        make(path, before)
+    with replacing(made, path):
+        assert read(path) == "new"
+    assert read(path) == "new"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["name"]
+
+
+@KINDS
+def test_what_had_the_name_is_kept_once(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "name"
+    make(path, "0")
+    for text in "12":
+        make(tmp_path / "made", text)
+        with replacing(tmp_path / "made", path, keep=True):
+            pass
+    assert {entry.name: read(entry) for entry in tmp_path.iterdir()} == {"name": "2", "name.previous": "1"}
+
+
+@KINDS
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_block_that_fails_gives_the_name_back(make: Make, keep: bool, before: str | None, tmp_path: Path) -> None:
+    made, path = tmp_path / "made", tmp_path / "name"
+    make(made, "new")
+    if before:
+        make(path, before)
+    with pytest.raises(StoppedError), replacing(made, path, keep):
+        raise StoppedError
+    assert {entry.name: read(entry) for entry in tmp_path.iterdir()} == ({"name": before} if before else {})
+
+
+@KINDS
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_move_that_fails_gives_the_name_back(
+    make: Make, calls: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, path, moves, move = tmp_path / "made", tmp_path / "name", [0], os.replace
+    make(made, "new")
+    make(path, "old")
+
+    def stop(source: Any, target: Any) -> None:
+        moves[0] += 1
+        if moves[0] == calls + 1:
+            raise StoppedError
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    with pytest.raises(StoppedError), replacing(made, path):
+        pytest.fail("the block should not run")
+    assert {entry.name: read(entry) for entry in tmp_path.iterdir()} == {"made": "new", "name": "old"}
+
+
+def test_text_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    write_text(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(file, "new \udcff")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def hold(folder: Path, held: Event, release: Event) -> None:
+    with locked(folder):
+        held.set()
+        release.wait(30)
+        (folder / "done").touch()
+
+
+def test_a_lock_waits_for_the_other_process(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    held, release = fork.Event(), fork.Event()
+    other = fork.Process(target=hold, args=(tmp_path / "made", held, release))
+    other.start()
+    assert held.wait(30)
+    release.set()
+    with locked(tmp_path / "made"):
+        assert (tmp_path / "made" / "done").exists()
+    other.join(30)
+    assert other.exitcode == 0
