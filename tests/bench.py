@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -51,6 +52,22 @@ def random_adapter(backbone: Backbone) -> Adapter:
     return updates
 
 
+def synchronized(device: torch.device, run: Callable[[], object]) -> Callable[[], object]:
+    """The same call, over only when the device is done."""
+
+    def timed() -> None:
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return timed
+
+
+def one_by_one(blended: BlendedBackbone, image: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+    """A forward for each of the given mixtures."""
+    return [blended(image, single) for single in weights]
+
+
 @torch.inference_mode()
 def bench_blend(device: torch.device, preset: str = "tiny", size_px: int = 256) -> None:
     """Mixing five adapters in one forward, against the plain backbone and against one forward an adapter."""
@@ -64,19 +81,11 @@ def bench_blend(device: torch.device, preset: str = "tiny", size_px: int = 256) 
         weights = torch.rand(batch, len(adapters), device=device).softmax(dim=1)
         singles = torch.eye(len(adapters), device=device)[:, None].expand(-1, batch, -1)
 
-        def synchronized(run: Callable[[], object]) -> Callable[[], object]:
-            def timed() -> None:
-                run()
-                if device.type == "cuda":
-                    torch.cuda.synchronize()
-
-            return timed
-
         candidates = {
-            "plain backbone": synchronized(lambda image=image: plain(image)),
-            "soft blend of five adapters": synchronized(lambda image=image, weights=weights: blended(image, weights)),
+            "plain backbone": synchronized(device, partial(plain, image)),
+            "soft blend of five adapters": synchronized(device, partial(blended, image, weights)),
             "one forward an adapter (the usual way)": synchronized(
-                lambda image=image, singles=singles: [blended(image, single) for single in singles]
+                device, partial(one_by_one, blended, image, singles)
             ),
         }
         report(f"blend, preset {preset}, {batch} x {size_px}^2, {device.type}", alternate(candidates), batch)
@@ -94,14 +103,12 @@ def bench_synthesizer(device: torch.device, batch: int = 30, size_px: int = 128)
 
     def ours() -> None:
         synthesizer(here, synthesizer.plan(torch.randint(2**50, (batch,))))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
 
     def theirs() -> None:
         for index, image in enumerate(arrays):
             operators[index % len(operators)](image=image)
 
-    candidates = {"synthesizer": ours, "albumentations": theirs}
+    candidates = {"synthesizer": synchronized(device, ours), "albumentations": theirs}
     report(f"five degradations mixed, {batch} x {size_px}^2, {device.type}", alternate(candidates), batch)
 
 

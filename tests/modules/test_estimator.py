@@ -40,7 +40,7 @@ def test_gradients_reach_the_estimator_alone(
 def test_the_loss_is_cross_entropy_with_the_shares_of_the_labels(
     make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch]
 ) -> None:
-    module, batch = make_module(), make_batch([1, 2])
+    module, batch = make_module().eval(), make_batch([1, 2])
     batch.labels[0, :8] = 4
     result = module.training_result(batch)
     logs = module.estimator(batch.degraded).log_softmax(dim=1)
@@ -52,7 +52,7 @@ def test_the_loss_is_cross_entropy_with_the_shares_of_the_labels(
 def test_restoration_through_the_blend_adds_its_share(
     make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch]
 ) -> None:
-    module, batch = make_module(restoration_weight=0.5), make_batch([1, 2])
+    module, batch = make_module(restoration_weight=0.5).eval(), make_batch([1, 2])
     result = module.training_result(batch)
     expected = F.l1_loss(module.restore(batch.degraded), batch.clean)
     torch.testing.assert_close(result.parts["restoration"], expected)

@@ -13,8 +13,9 @@ from PIL import Image
 from abair_pl.data.build import build_shards
 from abair_pl.data.dead_leaves import save_dead_leaves
 
-COLOR_PHOTOGRAPHS = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
-GREY_PHOTOGRAPHS = ("camera", "brick", "grass", "gravel", "coins", "moon")  # few as they are, textures matter more
+_COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
+_GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")  # the colour ones are few, and textures are textures
+TRAIN_PHOTOGRAPHS = (*_COLOR, *_GREY)
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
 _TILE_PX = 288
 _STRIDE_PX = 192
@@ -36,7 +37,7 @@ def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
         train, val, held_out = Path(scratch, "train"), Path(scratch, "val"), output / "heldout"
         for folder in (train, val, held_out):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in (*COLOR_PHOTOGRAPHS, *GREY_PHOTOGRAPHS):
+        for name in TRAIN_PHOTOGRAPHS:
             _save_tiles(load_photograph(name), train, name)
         for name in HELD_OUT_PHOTOGRAPHS:
             photograph = load_photograph(name)

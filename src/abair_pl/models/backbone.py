@@ -10,9 +10,8 @@ from abair_pl.models.layers import Downsample, RestorationBlock, Upsample
 from abair_pl.models.presets import BackboneConfig
 from abair_pl.models.prompts import PromptBlock
 
-
 _MAX_LOG_GAIN = 3.5
-"""Bound of the gain's logarithm: five stops, the darkest of the low-light range. Unbounded, it can blow up a step."""
+"""Bound of the gain's logarithm, far above what the darkest low light needs; unbounded, one bad step can blow it up."""
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,9 @@ class _Tower(nn.Module):
 class Estimator(nn.Module):
     """Tells which degradations an image has.
 
-    It looks at native-resolution crops of 64 pixels on a grid, where noise and blur show, and at the whole image reduced
-    to 64 pixels, where haze and low light do; at both with a convolutional tower and by the statistics of their
-    frequency bands, which tell most degradations apart from the first training steps on.
+    It looks at native-resolution crops of 64 pixels on a grid, where noise and blur show, and at the whole image
+    reduced to 64 pixels, where haze and low light do; at both with a convolutional tower and by the statistics of
+    their frequency bands, which tell most degradations apart from the first training steps on.
 
     Args:
         dim: Channels of the first stage.
@@ -103,9 +103,9 @@ def band_statistics(views: Tensor) -> Tensor:
         views: ``(N, 3, H, W)`` in [0, 1], both sides multiples of 16.
 
     Returns:
-        ``(N, 41)``: for each of four bands, by channel the logarithm of the deviation and how peaked the distribution is,
-        and of their mean how much of the deviation it keeps (streaks are grey, noise is not) and its skewness (streaks
-        are bright); for what is left, by channel the mean, its logarithm, and that of the deviation.
+        ``(N, 41)``: for each of four bands, by channel the logarithm of the deviation and how peaked the distribution
+        is, and of the channels' mean how much of the deviation it keeps (streaks are grey, noise is not) and its
+        skewness (streaks are bright); for what is left, by channel the mean, its logarithm, and that of the deviation.
     """
     values = []
     level = views.float()
