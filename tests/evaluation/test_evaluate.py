@@ -150,10 +150,10 @@ def test_a_photograph_is_degraded_alike_in_any_company(
 
 def test_the_estimator_is_scored_on_crops(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     (tmp_path / "large").mkdir()
-    Image.effect_noise((270, 130), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
+    Image.effect_noise((390, 260), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
     found = run(clean=tmp_path / "large", degrade=["noise:sigma=25", "haze"], blend=["none"])["estimator"]
     assert found["crops"] == 4
-    assert found["crop_px"] == 128
+    assert found["crop_px"] == 256
     assert found["accuracy"] in (0.0, 0.25, 0.5, 0.75, 1.0)
 
 

@@ -23,7 +23,7 @@ from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import find_images, read_photograph
 from abair_pl.restore import Abair, make_folder
 
-_CROP_PX = 128
+_CROP_PX = 256
 
 
 @dataclass(frozen=True)
@@ -180,12 +180,12 @@ def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[
 
 
 def _crop_guesses(model: Abair, pair: _Pair) -> list[bool]:
-    """Whether the estimator names the degradation of each crop of an image right; an image may be too small for one."""
+    """Whether the estimator names the degradation of each crop of an image right; crops overlap by half."""
     _, height, width = pair.degraded.shape
     crops = [
         pair.degraded[:, top : top + _CROP_PX, left : left + _CROP_PX]
-        for top in range(0, height - _CROP_PX + 1, _CROP_PX)
-        for left in range(0, width - _CROP_PX + 1, _CROP_PX)
+        for top in range(0, height - _CROP_PX + 1, _CROP_PX // 2)
+        for left in range(0, width - _CROP_PX + 1, _CROP_PX // 2)
     ]
     if not crops:
         return []
