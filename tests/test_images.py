@@ -9,6 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from PIL.ExifTags import GPS, IFD
+from PIL.ExifTags import Base as Exif
 
 from abair_pl.errors import ImageError
 from abair_pl.images import Photograph, find_images, read_photograph, to_8bit, write_photograph
@@ -92,6 +94,17 @@ class TestRead:
     def test_the_colour_profile_is_kept(self, save: Save, name: str) -> None:
         assert read_photograph(save(PIXELS, name, icc_profile=ICC)).icc_profile == ICC
 
+    @pytest.mark.parametrize("name", ["a.jpg", "a.tif"])
+    @pytest.mark.parametrize(("mode", "space"), [("CMYK", b"CMYK"), ("L", b"GRAY")])
+    def test_a_profile_for_colours_converted_from_is_dropped(
+        self, save: Save, name: str, mode: str, space: bytes
+    ) -> None:
+        profile = ICC[:16] + space + ICC[20:]
+        path = save(Image.fromarray(PIXELS).convert(mode), name, icc_profile=profile)
+        with Image.open(path) as image:
+            assert (image.mode, image.info["icc_profile"]) == (mode, profile)
+        assert read_photograph(path).icc_profile is None
+
     def test_alpha_is_kept_beside_the_colours(self, save: Save) -> None:
         photograph = read_photograph(save(np.dstack([PIXELS, ALPHA])))
         assert _off_by(photograph, PIXELS) == 0
@@ -123,6 +136,22 @@ class TestRead:
     def test_16_bit_grey_with_transparency_keeps_its_shades(self, save: Save) -> None:
         grey = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
         assert _off_by(read_photograph(save(grey, transparency=int(grey[3, 3]))), np.dstack([grey / 257.0] * 3)) <= 1
+
+    def test_16_bit_grey_is_transparent_at_one_shade_alone(self, save: Save) -> None:
+        grey = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+        grey[10, 10] = grey[3, 3]
+        alpha = read_photograph(save(grey, transparency=int(grey[3, 3]))).alpha
+        assert alpha is not None
+        assert (alpha == 0).nonzero().tolist() == [[3, 3], [10, 10]]
+        assert alpha.sum() == grey.size - 2
+
+    @pytest.mark.parametrize(("name", "kind", "error"), [("a.jpg", "MPO", 12), ("a.tif", "TIFF", 0)])
+    def test_of_several_views_or_pages_the_first_is_read(self, save: Save, name: str, kind: str, error: int) -> None:
+        others = [Image.fromarray(SMOOTH[::-1].copy()), Image.fromarray(255 - SMOOTH)]
+        path = save(SMOOTH, name, format=kind, save_all=True, append_images=others)
+        with Image.open(path) as image:
+            assert (image.format, getattr(image, "n_frames", 1)) == (kind, 3)
+        assert _off_by(read_photograph(path), SMOOTH) <= error
 
     def test_float_grey_is_taken_as_zero_to_one(self, save: Save) -> None:
         grey = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
@@ -229,6 +258,53 @@ class TestWrite:
         write_photograph(photograph, path)
         with Image.open(path) as image:
             assert image.getexif()[MAKER] == "Maker"
+
+    @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif"])
+    @pytest.mark.parametrize("source", ["in.jpg", "in.png", "in.tif"])
+    def test_what_exif_tells_of_the_photograph_survives_and_its_orientation_does_not(
+        self, save: Save, tmp_path: Path, source: str, suffix: str
+    ) -> None:
+        told = {Exif.Copyright: "A Person", Exif.Artist: "Another", Exif.DateTime: "2024:05:06 07:08:09"}
+        taken = {Exif.DateTimeOriginal: "2024:05:06 07:08:00", Exif.ISOSpeedRatings: 800}
+        place = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (60.0, 10.0, 30.0)}
+        exif = _exif(6)
+        exif.update(told)
+        exif.get_ifd(IFD.Exif).update(taken)
+        exif.get_ifd(IFD.GPSInfo).update(place)
+        write_photograph(read_photograph(save(SMOOTH, source, exif=exif)), tmp_path / f"out.{suffix}")
+        with Image.open(tmp_path / f"out.{suffix}") as image:
+            left = image.getexif()
+            assert image.size == (20, 30)
+            assert ORIENTATION not in left
+            assert left.items() >= {MAKER: "Maker", **told}.items()
+            assert left.get_ifd(IFD.Exif).items() >= taken.items()
+            assert left.get_ifd(IFD.GPSInfo).items() >= place.items()
+
+    @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+    @pytest.mark.parametrize("mode", ["CMYK", "I;16"])
+    def test_a_tiff_of_other_pixels_is_written_back_as_one_of_8_bit_rgb(
+        self, save: Save, tmp_path: Path, mode: str, compression: str
+    ) -> None:
+        grey = np.linspace(0, 65535, 600).reshape(20, 30).astype(np.uint16)
+        image = Image.fromarray(PIXELS).convert("CMYK") if mode == "CMYK" else Image.fromarray(grey)
+        expected = np.asarray(image.convert("RGB")) if mode == "CMYK" else np.dstack([(grey / 257.0).round()] * 3)
+        assert image.mode == mode
+        path = save(image, "in.tif", compression=compression, exif=_exif())
+        write_photograph(read_photograph(path), tmp_path / "out.tif")
+        with Image.open(tmp_path / "out.tif") as written:
+            assert written.mode == "RGB"
+        back = read_photograph(tmp_path / "out.tif")
+        assert back.pixels.shape == (3, 20, 30)
+        assert _off_by(back, expected) == 0
+
+    def test_webp_is_written_better_than_by_default(self, save: Save, tmp_path: Path) -> None:
+        grain = np.dstack([ALPHA] * 3)  # grey, for WebP halves the resolution of colours at any quality
+        write_photograph(read_photograph(save(grain)), tmp_path / "out.webp")
+        errors = [
+            np.abs(_levels(read_photograph(path)) - grain).mean()
+            for path in (tmp_path / "out.webp", save(grain, "default.webp"))
+        ]
+        assert errors[0] < 0.7 * errors[1]
 
     def test_jpeg_leaves_alpha_out(self, photograph: Photograph, tmp_path: Path) -> None:
         write_photograph(photograph, tmp_path / "out.jpg")

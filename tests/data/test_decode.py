@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from PIL.ExifTags import Base as Exif
 
 from abair_pl.data.decode import decode_image, decode_sample
 from abair_pl.errors import ImageError, ShardError
@@ -52,6 +54,17 @@ def test_lossy_formats_give_nearly_their_pixels(encoded: Encoded, kind: str) -> 
     decoded = decode_image(encoded(ramp, kind, quality=95), "a photograph")
     assert decoded.shape == ramp.shape
     assert np.abs(decoded.astype(int) - ramp).max() < 12
+
+
+@pytest.mark.parametrize(("kind", "options"), [case for case in LOSSLESS if case[0] != "BMP"])
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+def test_exif_orientation_is_applied(
+    picture: Picture, encoded: Encoded, kind: str, options: dict[str, object], orientation: int, turns: int
+) -> None:
+    exif = Image.Exif()
+    exif[Exif.Orientation] = orientation
+    decoded = decode_image(encoded(picture(0), kind, exif=exif, **options), "a photograph")
+    assert np.array_equal(decoded, np.rot90(picture(0), turns))
 
 
 def test_grey_becomes_rgb(picture: Picture, encoded: Encoded) -> None:

@@ -95,6 +95,9 @@ def test_urls_are_expanded_and_not_looked_for() -> None:
         (["{folder}/missing.tar"], r"no shard at .*missing\.tar"),
         ("{folder}/a-{{000000..", "braces"),
         ([], "no shards given"),
+        ("", "no shards given"),
+        ([""], "no shards given"),
+        (["{folder}/a-000000.tar", ""], "no shards given"),
     ],
 )
 def test_shards_that_are_not_there_are_refused(folder: Path, sources: str | list[str], said: str) -> None:

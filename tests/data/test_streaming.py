@@ -143,6 +143,22 @@ class TestBrokenSamples:
         with pytest.raises(ShardError, match=r"short\.tar"):
             list(read_samples([str(shard)]))
 
+    @pytest.mark.parametrize("kept", [0, 1, 100, 511])
+    def test_a_shard_cut_short_in_a_later_header_is_named(self, tmp_path: Path, write_tar: WriteTar, kept: int) -> None:
+        shard = Path(write_tar(tmp_path / "short.tar", {"a.png": b"first", "b.png": b"second"}))
+        shard.write_bytes(shard.read_bytes()[: 2 * 512 + kept])  # after a header and a block of data
+        samples = read_samples([str(shard)])
+        with pytest.raises(ShardError, match=r"short\.tar: not a readable shard"):
+            list(samples)
+
+    def test_a_shard_with_a_damaged_later_header_is_named(self, tmp_path: Path, write_tar: WriteTar) -> None:
+        shard = Path(write_tar(tmp_path / "damaged.tar", {"a.png": b"first", "b.png": b"second"}))
+        data = bytearray(shard.read_bytes())
+        data[2 * 512] ^= 1
+        shard.write_bytes(data)
+        with pytest.raises(ShardError, match=r"damaged\.tar: not a readable shard"):
+            list(read_samples([str(shard)]))
+
 
 class TestExactStream:
     @pytest.mark.parametrize("world_size", [1, 2, 3, 5, 13])

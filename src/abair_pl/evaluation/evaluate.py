@@ -94,12 +94,15 @@ def evaluate(
     scored = model.names if model.bundle.config.estimated == model.names else []  # else phase III is to be run again
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[tuple[str, Tensor]]] = {}
+    counts: dict[str, int] = {}
     guesses: list[bool] = []
     for pair in tqdm(pairs, total=count, unit="image", desc="evaluate"):
         results = [(mode, *_measure(model, pair, mode, measures)) for mode in blends]
         rows += [row for _, row, _ in results]
         strip = [(mode, restored) for mode, _, restored in results]
-        shown.setdefault(pair.degradation, [("input", pair.degraded), *strip, ("clean", pair.clean)])
+        order = counts[pair.degradation] = counts.get(pair.degradation, -1) + 1
+        if order < len(counts):  # the first row shows the first image, the second row the second
+            shown[pair.degradation] = [("input", pair.degraded), *strip, ("clean", pair.clean)]
         if pair.name in scored:
             guesses += _crop_guesses(model, pair)
     summary = _summary(rows, measures, degrade, seed)

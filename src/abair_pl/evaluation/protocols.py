@@ -33,7 +33,7 @@ class Protocol:
     rounding: str = "8 bit"
     border_px: int = 0
     average: str = "mean of per-image values"
-    version: int = 2
+    version: int = 1
 
     def measure(self, restored: Tensor, target: Tensor) -> tuple[float, float]:
         """PSNR in dB and SSIM of one pair.
