@@ -148,7 +148,7 @@ class TestRead:
     @pytest.mark.parametrize(("name", "kind", "error"), [("a.jpg", "MPO", 12), ("a.tif", "TIFF", 0)])
     def test_of_several_views_or_pages_the_first_is_read(self, save: Save, name: str, kind: str, error: int) -> None:
         others = [Image.fromarray(SMOOTH[::-1].copy()), Image.fromarray(255 - SMOOTH)]
-        path = save(SMOOTH, name, format=kind, save_all=True, append_images=others)
+        path = save(SMOOTH, name, format=kind, save_all=True, append_images=others, quality=95)
         with Image.open(path) as image:
             assert (image.format, getattr(image, "n_frames", 1)) == (kind, 3)
         assert _off_by(read_photograph(path), SMOOTH) <= error
@@ -264,19 +264,19 @@ class TestWrite:
     def test_what_exif_tells_of_the_photograph_survives_and_its_orientation_does_not(
         self, save: Save, tmp_path: Path, source: str, suffix: str
     ) -> None:
-        told = {Exif.Copyright: "A Person", Exif.Artist: "Another", Exif.DateTime: "2024:05:06 07:08:09"}
-        taken = {Exif.DateTimeOriginal: "2024:05:06 07:08:00", Exif.ISOSpeedRatings: 800}
-        place = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (60.0, 10.0, 30.0)}
+        told: dict[int, object] = {MAKER: "Maker", Exif.Copyright: "A Person", Exif.DateTime: "2024:05:06 07:08:09"}
+        taken: dict[int, object] = {Exif.DateTimeOriginal: "2024:05:06 07:08:00", Exif.ISOSpeedRatings: 800}
+        place: dict[int, object] = {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (60.0, 10.0, 30.0)}
         exif = _exif(6)
         exif.update(told)
         exif.get_ifd(IFD.Exif).update(taken)
         exif.get_ifd(IFD.GPSInfo).update(place)
-        write_photograph(read_photograph(save(SMOOTH, source, exif=exif)), tmp_path / f"out.{suffix}")
+        write_photograph(read_photograph(save(SMOOTH, source, exif=exif.tobytes())), tmp_path / f"out.{suffix}")
         with Image.open(tmp_path / f"out.{suffix}") as image:
             left = image.getexif()
             assert image.size == (20, 30)
             assert ORIENTATION not in left
-            assert left.items() >= {MAKER: "Maker", **told}.items()
+            assert left.items() >= told.items()
             assert left.get_ifd(IFD.Exif).items() >= taken.items()
             assert left.get_ifd(IFD.GPSInfo).items() >= place.items()
 

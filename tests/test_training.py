@@ -125,3 +125,24 @@ def test_two_processes_train_each_phase(phase: str, small: list[str], bundle_pat
     assert (facts["devices"], facts["steps"], facts["samples_seen"]) == (2, 2, 4)
     for file in bundle.path.rglob("*.safetensors"):
         assert all(bool(torch.isfinite(value).all()) for value in load_file(file).values())
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_a_bundle_is_measured_as_it_is(
+    command: str, small: list[str], bundle_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Without a checkpoint, the estimator and the adapter are those of the bundle: the numbers of both runs agree."""
+    found = []
+    for _ in range(2):
+        options = phase_options("estimator", bundle_path, tmp_path / "bundle")
+        assert main([command, *options, *small, "--trainer.logger", "false"]) == 0
+        found.append([line for line in capfd.readouterr().out.splitlines() if "psnr" in line or "accuracy" in line])
+    assert found[0] == found[1] != []
+
+
+def test_prediction_writes_an_image_for_each_degraded_photograph(
+    small: list[str], bundle_path: Path, tmp_path: Path
+) -> None:
+    options = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    assert main(["predict", *options, *small, "--trainer.logger", "false"]) == 0
+    assert len(list((tmp_path / "run" / "predictions").glob("*-rain.png"))) == 8

@@ -78,3 +78,11 @@ def test_adapters_gather_in_one_bundle(
 def test_a_missing_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=f"no bundle at {tmp_path}"):
         AdapterModule(tmp_path, tmp_path / "bundle", "rain")
+
+
+def test_an_adapter_of_the_bundle_is_where_training_starts(bundle: Bundle, tmp_path: Path) -> None:
+    module = AdapterModule(bundle.path, tmp_path / "out", "haze", bundle.config.adapters["haze"])
+    image = torch.rand(1, 3, 32, 32)
+    weights = fixed_weights({"haze": 1.0}, list(bundle.config.adapters), 1)
+    with torch.no_grad():
+        torch.testing.assert_close(module.restore(image), bundle.blended()(image, weights), atol=1e-5, rtol=1e-5)

@@ -94,7 +94,7 @@ def test_validation_accuracy_leaves_repeats_out(
     make_trainer: Callable[..., L.Trainer],
     data: Callable[..., L.LightningDataModule],
 ) -> None:
-    module, batch = make_module(), make_batch([1, 1, 2, 3])
+    module, batch = make_module().eval(), make_batch([1, 1, 2, 3])
     guesses = module.estimator(batch.degraded).argmax(dim=1)
     batch.labels[:3] = guesses[:3].view(-1, 1, 1)
     batch.labels[3] = (guesses[3] + 1) % 6

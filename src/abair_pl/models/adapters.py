@@ -74,7 +74,9 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
     return layer.kernel_size == (1, 1) and layer.groups == 1
 
 
-def attach_adapter(backbone: Backbone, name: str, config: AdapterConfig, backbone_sha256: str) -> Any:
+def attach_adapter(
+    backbone: Backbone, name: str, config: AdapterConfig, backbone_sha256: str, start: Path | None = None
+) -> Any:
     """Freeze a backbone and add a trainable LoRA (Hu et al., ICLR 2022) to its adaptable layers, in place.
 
     Args:
@@ -82,11 +84,12 @@ def attach_adapter(backbone: Backbone, name: str, config: AdapterConfig, backbon
         name: The adapter's name.
         config: Rank and scaling.
         backbone_sha256: Digest of the backbone's weights, written into the adapter.
+        start: Folder of an adapter of the same rank to start from, as PEFT wrote it.
 
     Returns:
         A ``peft.PeftModel``; calling it restores images.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 
     lora = LoraConfig(
         r=config.rank,
@@ -95,6 +98,9 @@ def attach_adapter(backbone: Backbone, name: str, config: AdapterConfig, backbon
     )
     model = get_peft_model(backbone, lora, adapter_name=name)
     model.peft_config[name].base_model_name_or_path = _base_name(backbone_sha256)
+    if start is not None:
+        load_adapter(start, backbone_sha256)  # for its checks
+        set_peft_model_state_dict(model, load_file(start / "adapter_model.safetensors"), adapter_name=name)
     return model
 
 

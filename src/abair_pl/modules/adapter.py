@@ -17,7 +17,7 @@ class AdapterModule(RestorationModule):
     """A PEFT LoRA on every 1x1 convolution and linear layer of a frozen backbone (paper, phase II).
 
     Args:
-        init_from: The bundle with the backbone of phase I.
+        init_from: The bundle with the backbone of phase I; an adapter of this name and rank in it is the start.
         save_to: The bundle that the adapter is added to; it starts as a copy of ``init_from``.
         degradation: What the adapter is for, and its name; one that is new to the bundle is welcome.
         adapter: Rank and scaling.
@@ -41,7 +41,9 @@ class AdapterModule(RestorationModule):
         self.adapter = adapter
         self.degradations = [degradation]
         self.training_degradation = degradation
-        self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone)
+        known = bundle.config.adapters.get(degradation) == adapter
+        start = bundle.path / "adapters" / degradation if known else None
+        self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone, start)
         self.restoration_loss = BalancedRestorationLoss(2)
         self.make_metrics()
 

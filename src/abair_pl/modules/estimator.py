@@ -20,7 +20,7 @@ class EstimatorModule(RestorationModule):
     """The degradation estimator, and the blend of the adapters by its probabilities (paper, phase III).
 
     Args:
-        init_from: The bundle with backbone and adapters.
+        init_from: The bundle with backbone and adapters; an estimator of these adapters in it is the start.
         save_to: The bundle that the estimator is put into; it starts as a copy of ``init_from``.
         blend: How probabilities become weights: ``one_hot`` (OH) or ``soft`` (SW).
         restoration_weight: Weight of the L1 error of the blended restoration beside the classification; 0, as in the
@@ -51,7 +51,9 @@ class EstimatorModule(RestorationModule):
         self.blend = blend
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
-        self.estimator = Estimator(bundle.config.architecture.estimator_dim, len(self.degradations) + 1)
+        fresh = bundle.config.estimated != names
+        dim = bundle.config.architecture.estimator_dim
+        self.estimator = Estimator(dim, len(names) + 1) if fresh else bundle.estimator()
         self.accuracy = MeanMetric()
         self.make_metrics()
 
