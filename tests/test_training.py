@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from abair_pl.bundle import Bundle
@@ -140,9 +141,34 @@ def test_a_bundle_is_measured_as_it_is(
     assert found[0] == found[1] != []
 
 
-def test_prediction_writes_an_image_for_each_degraded_photograph(
-    small: list[str], bundle_path: Path, tmp_path: Path
+def test_prediction_restores_each_photograph_whole(
+    small: list[str], sample_shards: Path, bundle_path: Path, tmp_path: Path
 ) -> None:
-    options = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    options = phase_options("estimator", bundle_path, tmp_path / "bundle")
     assert main(["predict", *options, *small, "--trainer.logger", "false"]) == 0
-    assert len(list((tmp_path / "run" / "predictions").glob("*-rain.png"))) == 8
+    for photograph in (sample_shards / "photographs").glob("*.png"):
+        restored = tmp_path / "run" / "predictions" / photograph.name
+        assert Image.open(restored).size == Image.open(photograph).size
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_untrained_weights_are_not_measured(
+    command: str, small: list[str], backbone_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = phase_options("adapter", backbone_path, tmp_path / "bundle")
+    assert main([command, *options, *small, "--trainer.logger", "false"]) == 2
+    assert "has no weights of this phase" in capfd.readouterr().err
+
+
+def test_a_target_with_another_backbone_is_refused_before_training(
+    small: list[str], bundle_path: Path, backbone_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    pretrain = phase_options("pretrain", tmp_path, other)
+    assert main(["fit", *pretrain, *small, *TWO_STEPS, "--trainer.logger", "false"]) == 0
+    capfd.readouterr()
+    options = phase_options("adapter", bundle_path, other)
+    assert main(["fit", *options, *small, *TWO_STEPS, "--trainer.logger", "false"]) == 2
+    shown = capfd.readouterr()
+    assert "has other backbone" in shown.err
+    assert "max_steps" not in shown.err

@@ -258,10 +258,10 @@ def save_estimator(path: Path, base: Bundle, estimator: Estimator, provenance: d
         provenance: Facts about the training.
 
     Raises:
-        BundleError: The bundle at ``path`` has another backbone.
+        BundleError: The bundle at ``path`` has another backbone, or other adapters.
     """
     with locked(path):
-        current = _current(path, base)
+        current = _current(path, base, with_adapters=True)
         facts = {**current.provenance, "estimator": provenance}
         names = list(base.config.adapters)
         with scratch(path / ESTIMATOR_FILE) as folder:
@@ -277,7 +277,7 @@ def _save_module(module: nn.Module, file: Path) -> str:
     return file_sha256(file)
 
 
-def _current(path: Path, base: Bundle) -> BundleConfig:
+def _current(path: Path, base: Bundle, with_adapters: bool = False) -> BundleConfig:
     """The configuration of the bundle at a path, made as a copy of another where there is none."""
     if not (path / "config.json").exists():
         with scratch(path) as folder:
@@ -285,11 +285,34 @@ def _current(path: Path, base: Bundle) -> BundleConfig:
             for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "config.json"):
                 with replacing(entry, path / entry.name):  # an interrupted copy may have left some
                     pass
-    current = read_config(path)
-    if current.backbone_sha256 != base.config.backbone_sha256:
-        message = f"{path} has another backbone than {base.path}; choose another save_to, or remove the bundle there"
+    check_target(path, base, with_adapters)
+    return read_config(path)
+
+
+def check_target(path: Path, base: Bundle, with_adapters: bool = False) -> None:
+    """Refuse to save to a bundle that what is trained on another one does not fit.
+
+    Args:
+        path: Where it is to be saved; nothing there is fine.
+        base: The bundle that it is trained on.
+        with_adapters: The adapters must be the same, too.
+
+    Raises:
+        BundleError: The bundle at ``path`` has another backbone, or other adapters.
+    """
+    if not (path / "config.json").exists():
+        return
+    current = Bundle.open(path)
+    same = current.config.backbone_sha256 == base.config.backbone_sha256
+    if not same or (with_adapters and _adapter_digests(current) != _adapter_digests(base)):
+        what = "adapters" if same else "backbone"
+        message = f"{path} has other {what} than {base.path}; choose another save_to, or remove the bundle there"
         raise BundleError(message)
-    return current
+
+
+def _adapter_digests(bundle: Bundle) -> list[tuple[str, str]]:
+    folder = bundle.path / "adapters"
+    return [(name, file_sha256(folder / name / "adapter_model.safetensors")) for name in bundle.config.adapters]
 
 
 def _write_config(path: Path, config: BundleConfig) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -138,7 +139,8 @@ def _summary(function: Callable[..., Any]) -> str:
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"abair-pl: error: {one_line(message)}\n")
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one line for all processes
+        sys.stderr.write(f"abair-pl: error: {one_line(message)}\n")
     return status
 
 

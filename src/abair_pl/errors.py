@@ -55,5 +55,7 @@ def unknown_name(name: str, kind: str, known: Iterable[str]) -> InputError:
 
 
 def one_line(message: str) -> str:
-    """A message that may span lines, as one."""
+    """A message that may span lines, as one; of an error from a loader's worker, only what the error said."""
+    if message.startswith("Caught ") and " in DataLoader worker process" in message:
+        message = message.strip().splitlines()[-1].partition(": ")[2]
     return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if line.strip())

@@ -1,6 +1,7 @@
 """Image files in and out: RGB float inside, everything else about the file kept."""
 
 import os
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def _rgb_profile(image: Image.Image) -> bytes | None:
 def _exif(image: Image.Image) -> bytes | None:
     try:
         exif = image.getexif()
+        exif.bigtiff = False  # the block's own form, whatever the file's
         for tag in exif.keys() - _EXIF_KEPT:
             del exif[tag]
         return exif.tobytes() if exif else None
@@ -148,5 +150,8 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
     try:
         image.save(partial, kind, **options, **_QUALITY.get(kind, {}))
         os.replace(partial, path)
+    except (ValueError, OSError, struct.error) as error:
+        message = f"cannot write {path} ({error}); choose another --format or --output"
+        raise ImageError(message) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,9 +16,9 @@ class BalancedRestorationLoss(nn.Module):
     """L1 or Charbonnier error, balanced over degradations.
 
     Haze and low light leave errors ten times those of noise or blur and would own the gradient. So the error of the
-    pixels of each label is divided by its own running mean: every degradation pulls with the same relative strength, as
-    if the mean of the logarithms were minimised. Clean pixels count as much as the others together never do: their
-    factor is bounded by half the mean factor of the degradations.
+    pixels of each label is divided by its own running mean, or by 0.01 if that is less: down to there, every
+    degradation pulls with the same relative strength, as if the mean of the logarithms were minimised. The factor of
+    clean pixels, whose error is near 0, is bounded by half the mean factor of the degradations.
 
     Args:
         labels: Number of labels, clean among them.
@@ -51,11 +52,16 @@ class BalancedRestorationLoss(nn.Module):
         pixels = torch.bincount(flat, minlength=len(self.running_error)).float()
         totals = error.new_zeros(len(pixels)).index_add(0, flat, error.mean(dim=1).flatten())
         means = totals / pixels.clamp_min(1.0)
-        self._update(means.detach(), (pixels > 0) & means.isfinite())
+        self._update(totals.detach(), pixels)
         return (means * self._factors() * pixels).sum() / pixels.sum()
 
     @torch.no_grad()
-    def _update(self, means: Tensor, present: Tensor) -> None:
+    def _update(self, totals: Tensor, pixels: Tensor) -> None:
+        sums = torch.stack((totals, pixels))
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(sums)  # or each rank would balance by its own few images
+        means = sums[0] / sums[1].clamp_min(1.0)
+        present = (sums[1] > 0) & means.isfinite()
         kept = torch.where(self.running_error > 0, torch.lerp(means, self.running_error, self.momentum), means)
         self.running_error.copy_(torch.where(present, kept, self.running_error))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
 from abair_pl.data.datamodule import RestorationDataModule
@@ -65,7 +66,7 @@ def run_trainer(arguments: ArgsType) -> None:
         ours = _abair_error(error)
         if ours is not None:
             raise ours from error
-        if isinstance(error, ArgumentError | argparse.ArgumentError):
+        if isinstance(error, ArgumentError | argparse.ArgumentError | OSError | MisconfigurationException):
             raise InputError(one_line(str(error))) from error
         raise
 

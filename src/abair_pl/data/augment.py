@@ -20,11 +20,14 @@ class Augmentation:
     The patch is a function of the seed that is given with each call, so neither workers nor epochs share a stream.
 
     Args:
-        patch_px: Side of the patch; smaller images are extended by reflection.
+        patch_px: Side of the patch; smaller images are extended by reflection. None passes images whole.
         random: Random position, flips and quarter turns; else the centre as it is.
     """
 
-    def __init__(self, patch_px: int, random: bool) -> None:
+    def __init__(self, patch_px: int | None, random: bool) -> None:
+        if patch_px is None:
+            self.compose = A.Compose([], additional_targets={"degraded": "image"})
+            return
         pad = A.PadIfNeeded(min_height=patch_px, min_width=patch_px, border_mode=cv2.BORDER_REFLECT_101)
         if random:
             steps = [pad, A.RandomCrop(patch_px, patch_px), A.HorizontalFlip(p=0.5), A.RandomRotate90(p=1.0)]
@@ -41,7 +44,7 @@ class Augmentation:
             seed: Where the patch lies and how it is turned.
 
         Returns:
-            Contiguous ``(patch_px, patch_px, 3)`` arrays.
+            Contiguous arrays ``(patch_px, patch_px, 3)``.
 
         Raises:
             ShardError: The two images differ in size.

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
@@ -17,7 +18,7 @@ from abair_pl.degradations import Degradation, Synthesizer, resolve_degradations
 from abair_pl.degradations.random import combine
 from abair_pl.errors import InputError, ShardError
 
-_LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 1, "shuffle_buffer": 1, "workers": 0, "seed": 0}
+_LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 11, "shuffle_buffer": 1, "workers": 0, "seed": 0}
 
 
 class RestorationDataModule(L.LightningDataModule):
@@ -30,7 +31,7 @@ class RestorationDataModule(L.LightningDataModule):
         train: Shards to train on: a folder, a path or URL with braces such as ``gld-{000000..000999}.tar``, or a list.
         val: Shards to validate on, with their manifest beside them.
         test: Shards to test on; those of ``val`` if left out.
-        batch_size: Photographs in a batch over all devices together.
+        batch_size: Photographs in an optimizer step, over all devices and accumulated batches together.
         patch_px: Side of the training patches.
         val_patch_px: Side of the centre crops that validation measures.
         workers: Loader processes for each device.
@@ -126,13 +127,28 @@ class RestorationDataModule(L.LightningDataModule):
                 f"{ranks * workers}: set --data.workers lower, or build with a smaller --samples-per-shard"
             )
             raise ShardError(message)
-        if self.batch_size % self._world_size:
-            message = f"batch_size {self.batch_size} does not divide over {self._world_size} devices; choose a multiple"
+        parts = ranks * self._accumulation
+        split = f"{ranks} devices x {self._accumulation} accumulated batches"
+        if self.batch_size % parts:
+            message = f"batch_size {self.batch_size} does not divide over {split}; choose a multiple of {parts}"
             raise InputError(message)
+        rank_zero_info(f"batch of {self.batch_size} = {split} x {self.batch_size // parts}")
 
     @property
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def _accumulation(self) -> int:
+        return self.trainer.accumulate_grad_batches if self.trainer else 1
+
+    @property
+    def _device_batch_size(self) -> int:
+        return self.batch_size // (self._world_size * self._accumulation)
+
+    @property
+    def _val_batch_size(self) -> int:
+        return max(self._device_batch_size // 4, 1)  # each photograph is degraded in several ways
 
     @property
     def _rank(self) -> int:
@@ -152,26 +168,26 @@ class RestorationDataModule(L.LightningDataModule):
         augmentation = Augmentation(self.patch_px, random=True)
         shards = expand_shards(self.train)
         stream = TrainStream(shards, augmentation, self.seed, self._rank, self._world_size, self.shuffle_buffer)
-        return self._loader(stream, self.batch_size // self._world_size)
+        return self._loader(stream, self._device_batch_size)
 
     def val_dataloader(self) -> DataLoader[PhotoSample]:
         """Each validation photograph once over all ranks."""
-        return self._exact_loader(self.val)
+        return self._exact_loader(self.val, self.val_patch_px, self._val_batch_size)
 
     def test_dataloader(self) -> DataLoader[PhotoSample]:
         """Each test photograph once over all ranks."""
-        return self._exact_loader(self.test or self.val)
+        return self._exact_loader(self.test or self.val, self.val_patch_px, self._val_batch_size)
 
     def predict_dataloader(self) -> DataLoader[PhotoSample]:
-        """The photographs of the test shards; pairs give their inputs."""
-        return self.test_dataloader()
+        """The photographs of the test shards whole, as they are, one by one; pairs give their inputs."""
+        return self._exact_loader(self.test or self.val, patch_px=None, batch_size=1)
 
-    def _exact_loader(self, source: str | list[str]) -> DataLoader[PhotoSample]:
+    def _exact_loader(self, source: str | list[str], patch_px: int | None, batch_size: int) -> DataLoader[PhotoSample]:
         shards = expand_shards(source)
-        augmentation = Augmentation(self.val_patch_px, random=False)
+        augmentation = Augmentation(patch_px, random=False)
         samples = count_samples(shards)
         stream = ExactStream(shards, samples, augmentation, self.seed, self._rank, self._world_size)
-        return self._loader(stream, max(self.batch_size // self._world_size // 4, 1))
+        return self._loader(stream, batch_size)
 
     def _loader(self, stream: TrainStream | ExactStream, batch_size: int) -> DataLoader[PhotoSample]:
         return DataLoader(
@@ -186,6 +202,11 @@ class RestorationDataModule(L.LightningDataModule):
     def on_after_batch_transfer(self, batch: PhotoBatch, dataloader_idx: int) -> RestorationBatch:
         """Degrade on the device, in float32: training by each sample's seed, evaluation with every degradation."""
         clean = batch.clean.float() / 255.0
+        if self.trainer is not None and self.trainer.predicting:
+            degraded = clean if batch.degraded is None else batch.degraded.float() / 255.0
+            return RestorationBatch(
+                clean, degraded, torch.zeros_like(batch.clean[:, 0]).long(), batch.keys, batch.valid
+            )
         if batch.degraded is not None:
             return self._pairs(batch, clean)
         synthesizer = self.synthesizer

@@ -34,6 +34,7 @@ class _Pair:
         image: The file's stem.
         degradation: What was done to it, in the grammar; empty for real pairs.
         name: The degradation's name; empty for real pairs.
+        draw: Which of its degradations by the same rule this is.
         degraded: ``(3, H, W)`` in [0, 1].
         clean: The same shape.
     """
@@ -41,6 +42,7 @@ class _Pair:
     image: str
     degradation: str
     name: str
+    draw: int
     degraded: Tensor
     clean: Tensor
 
@@ -136,7 +138,7 @@ def _pairs(
         synthesizers = {spec: Synthesizer([parse_degradation(spec)]) for spec in degrade}
         paths = find_images([clean])
         made = (
-            _synthetic_pair(path, spec, synthesizer, combine(seed, draw))
+            _synthetic_pair(path, spec, synthesizer, seed, draw)
             for spec, synthesizer in synthesizers.items()
             for draw in range(draws)
             for path in paths
@@ -157,15 +159,15 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _real_pair(degraded: Path, clean: Path) -> _Pair:
-    return _Pair(clean.stem, "", "", read_photograph(degraded).pixels, read_photograph(clean).pixels)
+    return _Pair(clean.stem, "", "", 0, read_photograph(degraded).pixels, read_photograph(clean).pixels)
 
 
-def _synthetic_pair(path: Path, spec: str, synthesizer: Synthesizer, seed: int) -> _Pair:
+def _synthetic_pair(path: Path, spec: str, synthesizer: Synthesizer, seed: int, draw: int) -> _Pair:
     clean = read_photograph(path).pixels
-    seeds = torch.tensor([combine(seed, zlib.crc32(path.stem.encode()))])
+    seeds = torch.tensor([combine(combine(seed, draw), zlib.crc32(path.stem.encode()))])
     name = synthesizer.names[0]
     synthesis = synthesizer(clean[None], synthesizer.plan(seeds, name))
-    return _Pair(path.stem, spec, name, synthesis.degraded[0], clean)
+    return _Pair(path.stem, spec, name, draw, synthesis.degraded[0], clean)
 
 
 def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[dict[str, Any], Tensor]:
@@ -176,7 +178,7 @@ def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[
     result = model.restore(pair.degraded, pair.name if mode == "oracle" else mode, with_labels=False)
     before = measures.measure(pair.degraded, pair.clean)
     after = measures.measure(result.restored, pair.clean)
-    row: dict[str, Any] = {"image": pair.image, "degradation": pair.degradation, "blend": mode}
+    row: dict[str, Any] = {"image": pair.image, "degradation": pair.degradation, "draw": pair.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
     return row, result.restored
@@ -199,14 +201,15 @@ def _crop_guesses(model: Abair, pair: _Pair) -> list[bool]:
 
 
 def _summary(rows: list[dict[str, Any]], measures: Protocol, degrade: list[str] | None, seed: int) -> dict[str, Any]:
-    """Means over all rows, and for each degradation and blend."""
+    """Means over the rows of the first blend, and for each degradation and blend."""
     groups: dict[str, dict[str, dict[str, float]]] = {}
     for degradation in dict.fromkeys(row["degradation"] for row in rows):
         mine = [row for row in rows if row["degradation"] == degradation]
         blends = dict.fromkeys(row["blend"] for row in mine)
         groups[degradation] = {blend: _means([row for row in mine if row["blend"] == blend]) for blend in blends}
-    source = {"degrade": degrade, "seed": seed} if degrade else {}
-    return {"protocol": {**asdict(measures), **source}, "mean": _means(rows), "mean_by": groups, "images": rows}
+    source = {"degrade": degrade, "draws": 1 + max(row["draw"] for row in rows), "seed": seed} if degrade else {}
+    first = [row for row in rows if row["blend"] == rows[0]["blend"]]
+    return {"protocol": {**asdict(measures), **source}, "mean": _means(first), "mean_by": groups, "images": rows}
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:

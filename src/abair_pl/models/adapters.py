@@ -145,11 +145,6 @@ def load_adapter(folder: Path, backbone_sha256: str) -> Adapter:
     return adapter
 
 
-def adapter_parameters(adapter: Adapter) -> int:
-    """Number of parameters of an adapter."""
-    return sum(update.down.numel() + update.up.numel() for update in adapter.values())
-
-
 def stack_updates(updates: list[LowRankUpdate | None], inputs: int, outputs: int) -> tuple[Tensor, Tensor, Tensor]:
     """Stack the updates of one layer by several adapters, whose ranks may differ.
 

@@ -82,6 +82,9 @@ class Backbone(nn.Module):
         self.output = nn.Conv2d(widths[0], outputs, 3, padding=1, bias=False)
         nn.init.zeros_(self.output.weight)  # the untrained network is the identity
         self.segmentation_head = SegmentationHead(dims, architecture.head_dim, labels)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:  # what the layers are written for
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def encode(self, image: Tensor) -> Encoding:
         """The encoder's features of ``(B, 3, H, W)`` RGB in [0, 1]."""

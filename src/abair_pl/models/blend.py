@@ -16,6 +16,10 @@ BlendMode = Literal["one_hot", "soft"]
 BLEND_MODES: tuple[str, ...] = get_args(BlendMode)
 
 
+RESERVED_NAMES = (*BLEND_MODES, "pixel", "none", "oracle", "clean")
+"""What no adapter may be called, because it means something else as a blend or as a label."""
+
+
 class Mixture:
     """The weights that all mixed layers of one backbone read during one forward pass."""
 

@@ -1,15 +1,18 @@
 """Phase II: one low-rank adapter for one degradation, everything else frozen."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.bundle import Bundle, save_adapter
+from abair_pl.bundle import Bundle, check_target, save_adapter
+from abair_pl.errors import InputError
 from abair_pl.losses import BalancedRestorationLoss
 from abair_pl.models.adapters import AdapterConfig, attach_adapter
+from abair_pl.models.blend import RESERVED_NAMES
 from abair_pl.modules.base import OptimizationConfig, RestorationModule, StepResult
 
 
@@ -22,6 +25,9 @@ class AdapterModule(RestorationModule):
         degradation: What the adapter is for, and its name; one that is new to the bundle is welcome.
         adapter: Rank and scaling.
         optimization: How weights are trained.
+
+    Raises:
+        InputError: The name cannot be an adapter's.
     """
 
     def __init__(
@@ -32,6 +38,10 @@ class AdapterModule(RestorationModule):
         adapter: AdapterConfig = AdapterConfig(),  # noqa: B008 - frozen
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
     ) -> None:
+        if not re.fullmatch("[a-z][a-z0-9_]*", degradation) or degradation in RESERVED_NAMES:
+            reserved = ", ".join(RESERVED_NAMES)
+            message = f"degradation is '{degradation}'; expected small letters, digits and _, and none of {reserved}"
+            raise InputError(message)
         bundle = Bundle.open(init_from)
         backbone = bundle.config.backbone_sha256
         super().__init__(
@@ -41,15 +51,17 @@ class AdapterModule(RestorationModule):
         self.adapter = adapter
         self.degradations = [degradation]
         self.training_degradation = degradation
-        known = bundle.config.adapters.get(degradation) == adapter
-        start = bundle.path / "adapters" / degradation if known else None
+        self.has_weights = bundle.config.adapters.get(degradation) == adapter
+        start = bundle.path / "adapters" / degradation if self.has_weights else None
         self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone, start)
         self.restoration_loss = BalancedRestorationLoss(2)
         self.make_metrics()
 
-    def trained_module(self) -> nn.Module:
-        trained: nn.Module = self.restorer
-        return trained
+    def is_trained(self, name: str) -> bool:
+        return ".lora_" in name
+
+    def check_save_to(self) -> None:
+        check_target(self.save_to, self.bundle)
 
     def restore(self, degraded: Tensor) -> Tensor:
         restored: Tensor = self.restorer(degraded)

@@ -74,6 +74,9 @@ class RestorationModule(L.LightningModule):
     degradations: list[str]
     """In the order of the labels, clean left out; the datamodule synthesizes these."""
 
+    has_weights = False
+    """Whether a bundle gave the weights that this phase trains."""
+
     training_degradation: str | None = None
     """The only degradation to train on and to measure; None for all."""
 
@@ -107,9 +110,9 @@ class RestorationModule(L.LightningModule):
         """The metrics by degradation."""
         return cast("dict[str, RestorationMetrics]", dict(self.restoration_metrics.items()))
 
-    def trained_module(self) -> nn.Module:
-        """The module whose parameters with gradients are trained."""
-        return self
+    @abstractmethod
+    def is_trained(self, name: str) -> bool:
+        """Whether the parameter of this name is meant to be trained."""
 
     def make_metrics(self) -> None:
         """Make the metrics; called once by subclasses when ``degradations`` is known."""
@@ -117,21 +120,36 @@ class RestorationModule(L.LightningModule):
         self.restoration_metrics = nn.ModuleDict({name: RestorationMetrics() for name in names})
 
     def setup(self, stage: str) -> None:
-        """Check that exactly what is meant to be trained is, before the strategy wraps the module."""
-        meant = {id(parameter) for parameter in self.trained_module().parameters() if parameter.requires_grad}
-        stray = [name for name, value in self.named_parameters() if value.requires_grad and id(value) not in meant]
-        if stray or not meant:
-            message = f"{type(self).__name__} would train {stray[:3] or 'nothing'}; a frozen module was unfrozen"
-            raise TrainingError(message)
-        if stage == "fit":
-            self.print(f"training {sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters")
-
-    def configure_optimizers(self) -> Any:
-        """AdamW with linear warm-up and cosine decay, both counted in steps.
+        """Check, before the strategy wraps the module, that exactly what is meant to be trained is.
 
         Raises:
-            InputError: The run has no last step.
+            TrainingError: Another set of parameters would be trained.
+            InputError: There are no trained weights to measure, the run has no last step, or ``save_to`` holds a
+                bundle that the result does not fit.
         """
+        wrong = [name for name, value in self.named_parameters() if value.requires_grad != self.is_trained(name)]
+        if wrong:
+            message = f"{type(self).__name__}: {wrong[0]} is frozen or trained against its phase's rule"
+            raise TrainingError(message)
+        if stage == "fit":
+            if self.trainer.max_steps < 1 and not getattr(self.trainer, "fast_dev_run", False):
+                message = "the run has no last step, at which the learning rate would end; set --trainer.max_steps"
+                raise InputError(message)
+            self.check_save_to()
+            self.print(f"training {sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters")
+        elif not self.has_weights and self.trainer.ckpt_path is None:
+            message = "the bundle of --model.init_from has no weights of this phase; give one that has, or --ckpt_path"
+            raise InputError(message)
+
+    def check_save_to(self) -> None:
+        """Fail now, and not after training, where the result could not be saved.
+
+        Raises:
+            InputError: ``save_to`` holds a bundle that the result does not fit.
+        """
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with linear warm-up and cosine decay, both counted in steps."""
         config = self.optimization
         trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         groups = [
@@ -139,10 +157,7 @@ class RestorationModule(L.LightningModule):
             for decayed, decay in ((True, config.weight_decay), (False, 0.0))
         ]
         optimizer = AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
-        total = self.trainer.estimated_stepping_batches
-        if math.isinf(total):
-            message = "the run has no last step, at which the learning rate would end; set --trainer.max_steps"
-            raise InputError(message)
+        total = int(self.trainer.estimated_stepping_batches)
         warmup = min(config.warmup_steps, max(total // 10, 1))
         floor = config.final_learning_rate / config.learning_rate
 
@@ -216,26 +231,28 @@ class RestorationModule(L.LightningModule):
             self.panel = batch, restored, self.shown_labels(batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Log ``val/psnr/<degradation>``, ``val/ssim/<degradation>`` and their means."""
+        """Log the measures as ``val/``."""
+        self.log_measures("val")
+
+    def log_measures(self, stage: str) -> None:
+        """Log ``<stage>/psnr/<degradation>``, ``<stage>/ssim/<degradation>`` and their means."""
         values: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
         for name, metric in self.metric_of.items():
             for kind, value in metric.compute().items():
-                self.log(f"val/{kind}/{name}", value.float(), rank_zero_only=True)
+                self.log(f"{stage}/{kind}/{name}", value.float(), rank_zero_only=True)
                 values[kind].append(value.float())
             metric.reset()
         for kind, all_values in values.items():
             mean = torch.stack(all_values).mean()
-            self.log(f"val/{kind}", mean, prog_bar=kind == "psnr", rank_zero_only=True)
+            self.log(f"{stage}/{kind}", mean, prog_bar=kind == "psnr", rank_zero_only=True)
 
     def test_step(self, batch: RestorationBatch, batch_idx: int) -> None:
         """The same measures as in validation."""
         self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
-        """The same logs as in validation, under ``test/``."""
-        for name, metric in self.metric_of.items():
-            self.log_dict({f"test/{kind}/{name}": value.float() for kind, value in metric.compute().items()})
-            metric.reset()
+        """Log the measures as ``test/``."""
+        self.log_measures("test")
 
     def predict_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
         """The restored images of a batch, ``(B, 3, H, W)`` in [0, 1]."""
@@ -247,10 +264,11 @@ class RestorationModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of a run with other settings instead of mixing the two."""
-        self.samples_seen = checkpoint["samples_seen"]
+        self.samples_seen = checkpoint.get("samples_seen", 0)
         stored = checkpoint.get("hyper_parameters", {})
         for name, value in self.hparams.items():
-            if name in stored and stored[name] != value:
+            measuring = name == "optimization" and self.trainer.state.fn != "fit"
+            if name in stored and stored[name] != value and not measuring:
                 message = (
                     f"the checkpoint was made with {name}={stored[name]!r}, this run has {value!r}; "
                     "--ckpt_path only resumes the same run: start from weights with --model.init_from BUNDLE"

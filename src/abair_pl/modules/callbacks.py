@@ -41,6 +41,11 @@ class ExponentialMovingAverage(WeightAveraging):
         self.decay = decay
         super().__init__(use_buffers=False, multi_avg_fn=self._average)
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Keep the average on the device of the training, to which the module itself has not been moved yet."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         steps = float(count)
@@ -141,6 +146,4 @@ class PredictionWriter(BasePredictionWriter):
         images = (prediction.permute(0, 2, 3, 1).cpu().numpy() * 255.0).round().astype(np.uint8)
         for index, key in enumerate(batch.keys):
             if batch.valid[index]:
-                label = int(batch.labels[index, 0, 0])
-                suffix = f"-{pl_module.degradations[label - 1]}" if label else ""  # type: ignore[index]
-                Image.fromarray(images[index]).save(folder / f"{key}{suffix}.png")
+                Image.fromarray(images[index]).save(folder / f"{key}.png")

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MeanMetric
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.bundle import Bundle, save_estimator
+from abair_pl.bundle import Bundle, check_target, save_estimator
 from abair_pl.errors import InputError
 from abair_pl.models.blend import blend_weights
 from abair_pl.models.estimator import Estimator
@@ -51,14 +51,17 @@ class EstimatorModule(RestorationModule):
         self.blend = blend
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
-        fresh = bundle.config.estimated != names
+        self.has_weights = bundle.config.estimated == names
         dim = bundle.config.architecture.estimator_dim
-        self.estimator = Estimator(dim, len(names) + 1) if fresh else bundle.estimator()
+        self.estimator = bundle.estimator() if self.has_weights else Estimator(dim, len(names) + 1)
         self.accuracy = MeanMetric()
         self.make_metrics()
 
-    def trained_module(self) -> nn.Module:
-        return self.estimator
+    def is_trained(self, name: str) -> bool:
+        return name.startswith("estimator.")
+
+    def check_save_to(self) -> None:
+        check_target(self.save_to, self.bundle, with_adapters=True)
 
     def restore(self, degraded: Tensor) -> Tensor:
         probabilities = self.estimator(degraded).float().softmax(dim=1)

@@ -60,8 +60,12 @@ class PretrainModule(RestorationModule):
                 )
                 raise InputError(message)
             self.backbone = bundle.backbone()
+            self.has_weights = True
         self.restoration_loss = BalancedRestorationLoss(labels, loss)
         self.make_metrics()
+
+    def is_trained(self, name: str) -> bool:
+        return name.startswith("backbone.")
 
     def restore(self, degraded: Tensor) -> Tensor:
         restored: Tensor = self.backbone(degraded)
