@@ -92,7 +92,7 @@ def test_a_bundle_of_another_backbone_is_not_added_to(
 ) -> None:
     other = save_backbone(tmp_path / "other", make_backbone(seed=3), "nano", ["rain"] * 5, {})
     before = hashes(other.path)
-    with pytest.raises(BundleError, match=f"{other.path} has another backbone than {bundle.path}"):
+    with pytest.raises(BundleError, match=f"{other.path} has other backbone than {bundle.path}"):
         if save == "adapter":
             save_adapter(other.path, bundle, "snow", make_adapter(bundle, "snow"), AdapterConfig(), {})
         else:

@@ -150,8 +150,8 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
     try:
         image.save(partial, kind, **options, **_QUALITY.get(kind, {}))
         os.replace(partial, path)
-    except (ValueError, OSError, struct.error) as error:
-        message = f"cannot write {path} ({error}); choose another --format or --output"
+    except (ValueError, struct.error) as error:
+        message = f"cannot write {path} ({error}); choose another --format"
         raise ImageError(message) from error
     finally:
         partial.unlink(missing_ok=True)

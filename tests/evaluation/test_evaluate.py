@@ -17,7 +17,7 @@ from abair_pl.evaluation.protocols import PROTOCOLS
 from abair_pl.models.adapters import AdapterConfig
 from abair_pl.restore import Abair
 
-COLUMNS = ["image", "degradation", "blend", "psnr_input", "ssim_input", "psnr", "ssim"]
+COLUMNS = ["image", "degradation", "draw", "blend", "psnr_input", "ssim_input", "psnr", "ssim"]
 
 
 @pytest.fixture

@@ -88,9 +88,10 @@ def test_warm_up_is_at_most_a_tenth_of_the_run(make_module: Callable[..., Pretra
 def test_a_run_without_an_end_is_refused(make_module: Callable[..., PretrainModule], make_trainer: Fit) -> None:
     """The stream is endless, so that only max_steps can end the schedule."""
     module = make_module()
-    module.trainer = make_trainer(max_epochs=-1)
-    with pytest.raises(InputError, match="max_steps"):
-        module.configure_optimizers()
+    for endless in ({"max_epochs": -1}, {"max_epochs": 5}):
+        module.trainer = make_trainer(**endless)
+        with pytest.raises(InputError, match="max_steps"):
+            module.setup("fit")
 
 
 def test_norms_biases_and_temperatures_are_not_decayed(
@@ -190,7 +191,9 @@ def test_validation_measures_each_degradation_and_leaves_repeats_out(
     parts = [make_batch([1, 2, 1], seed=1), make_batch([1, 2, 0], seed=2, sigma=0.2)]
     parts[1] = replace(parts[1], valid=torch.tensor([True, False, True]))
     trainer = make_trainer()
-    trainer.validate(make_module(), datamodule=data(parts), verbose=False)
+    module = make_module()
+    module.has_weights = True
+    trainer.validate(module, datamodule=data(parts), verbose=False)
     rain = torch.cat([parts[0].degraded[[0, 2]], parts[1].degraded[:1]])
     rain_clean = torch.cat([parts[0].clean[[0, 2]], parts[1].clean[:1]])
     haze, haze_clean = parts[0].degraded[1:2], parts[0].clean[1:2]
@@ -208,8 +211,10 @@ def test_the_test_stage_logs_under_its_own_name(
     batches: list[RestorationBatch],
 ) -> None:
     trainer = make_trainer()
-    trainer.test(make_module(), datamodule=data(batches), verbose=False)
-    expected = {f"test/{kind}/{name}" for kind in ("psnr", "ssim") for name in NAMES}
+    module = make_module()
+    module.has_weights = True
+    trainer.test(module, datamodule=data(batches), verbose=False)
+    expected = {f"test/{kind}{name}" for kind in ("psnr", "ssim") for name in ("", *(f"/{name}" for name in NAMES))}
     assert expected <= set(trainer.callback_metrics)
 
 
