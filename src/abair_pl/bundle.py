@@ -1,7 +1,7 @@
 """The bundle: the directory that carries a model from phase to phase and to the user.
 
-``config.json`` names everything else and is written last, so a bundle is either whole or has no configuration; every
-file gets its name when it is complete, and a save that fails puts back what it had replaced.
+``config.json`` names everything else, with digests, and is written last; every file gets its name when it is complete,
+and a save that fails puts back what it had replaced.
 """
 
 import json

@@ -84,7 +84,11 @@ def test_shards_are_expanded_from_folder_braces_and_list(folder: Path) -> None:
 def test_urls_are_expanded_and_not_looked_for() -> None:
     urls = [f"https://example.org/gld-00{index}.tar" for index in range(3)]
     assert expand_shards("https://example.org/gld-{000..002}.tar") == urls
-    assert expand_shards("pipe:cat x.tar") == ["pipe:cat x.tar"]
+
+
+def test_shell_commands_are_refused() -> None:
+    with pytest.raises(ShardError, match="would run a shell command"):
+        expand_shards("pipe:cat x.tar")
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,10 @@ def expand_shards(sources: str | list[str]) -> list[str]:
             shards += found
             continue
         for name in _expand_braces(source):
-            if "://" not in name and not name.startswith("pipe:") and not Path(name).is_file():
+            if name.startswith("pipe:"):
+                message = f"{name} would run a shell command; expected a .tar file, a folder of them, or a URL"
+                raise ShardError(message)
+            if "://" not in name and not Path(name).is_file():
                 message = f"no shard at {name}; expected a .tar file, a folder of them, or a URL"
                 raise ShardError(message)
             shards.append(name)

@@ -1,6 +1,9 @@
 """What the three phases share: the step, the optimizer, the guard, the metrics and the bundle."""
 
+import hashlib
+import json
 import math
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -282,7 +285,9 @@ class RestorationModule(L.LightningModule):
             self.print(f"bundle written to {self.save_to}")
 
     def _run_facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = {"precision": str(self.trainer.precision), "devices": self.trainer.world_size}
+        settings = hashlib.sha256(json.dumps(self.hparams, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        facts: dict[str, Any] = {"config": settings, "seed": int(os.environ.get("PL_GLOBAL_SEED", 0))}
+        facts |= {"precision": str(self.trainer.precision), "devices": self.trainer.world_size}
         data = getattr(self.trainer, "datamodule", None)
         return {**facts, **(data.provenance() if data is not None else {})}
 
