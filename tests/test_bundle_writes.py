@@ -221,3 +221,12 @@ def test_two_processes_add_adapters_at_once(
     bundle = Bundle.open(path)
     assert set(bundle.config.adapters) == set(bundle.adapters()) == {"rain", "snow"}
     assert {"pretrain", "adapter/rain", "adapter/snow"} == set(bundle.config.provenance)
+
+
+def test_adapters_stand_in_the_order_of_the_labels(
+    backbone_path: Path, make_adapter: Callable[..., Any], names: list[str], tmp_path: Path
+) -> None:
+    base, config = Bundle.open(backbone_path), AdapterConfig()
+    for name in ["dust", *reversed(names), "ash"]:
+        saved = save_adapter(tmp_path / "bundle", base, name, make_adapter(base, name, config), config, {})
+    assert list(saved.config.adapters) == [*names, "dust", "ash"]

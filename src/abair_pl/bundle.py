@@ -182,7 +182,9 @@ def save_adapter(
     """
     with locked(path):
         current = _current(path, base)
-        adapters = {**current.adapters, name: config}
+        made = {**current.adapters, name: config}
+        # In the order of the labels, then as they came: trained side by side, they finish in any order.
+        adapters = {known: made[known] for known in dict.fromkeys([*current.degradations, *made]) if known in made}
         facts = {**current.provenance, f"adapter/{name}": provenance}
         with scratch(path / "adapters" / name) as folder:
             # Left to itself PEFT would ask a model hub whether the backbone's vocabulary has grown.
