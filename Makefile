@@ -56,7 +56,7 @@ check: $(READY) ## format, lint, types
 	$(BIN)/mypy
 
 bench: $(READY) ## speed as ratios, measured in one run
-	$(BIN)/python tests/bench.py
+	$(BIN)/python -m tests.bench
 
 clean: ## remove the virtual environment and all runs
 	rm -rf $(VENV) runs

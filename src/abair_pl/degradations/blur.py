@@ -1,66 +1,171 @@
-"""Blur by motion, defocus and optics."""
+"""Blur by camera shake, motion, defocus and optics."""
 
 import math
+from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from kornia.filters import filter2d
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, choose, within
-from abair_pl.degradations.kernels import disc_profile, gaussian_profile, line_profile, unit_sum
+from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, limited, within
+from abair_pl.degradations.kernels import (
+    convolve,
+    disc_profile,
+    gaussian_profile,
+    line_profile,
+    path_profile,
+    unit_sum,
+)
+from abair_pl.degradations.random import normal_field
 
-_SIZE_PX = 21
-_MOTION, _DEFOCUS, _GAUSSIAN = 0.0, 1.0, 2.0
+KERNEL_PX = 41
+_PATH_POINTS = 64
 
 
-class RandomBlur(Degradation):
-    """Spatially uniform blur; each sample is of one family: linear motion, defocus or anisotropic Gaussian.
-
-    ``degraded = clean * k`` with a kernel ``k`` of sum 1 and at most 21 x 21 pixels; edges are replicated.
+class Blur(Degradation):
+    """Base of the kinds of blur: ``degraded = clean * k`` with a kernel of sum 1, edges replicated.
 
     Args:
         severity: Range of the severity in [0, 1].
-        motion_px: Length of the motion at severity 0 and 1.
-        radius_px: Radius of the defocus disc at severity 0 and 1.
-        sigma_px: Standard deviation of the Gaussian's long axis at severity 0 and 1.
     """
 
     name: ClassVar[str] = "blur"
-    draws: ClassVar[tuple[str, ...]] = ("family", "angle", "ratio")
+    stage: ClassVar[Stage] = "optics"
+
+    @abstractmethod
+    def profile(self, parameters: Parameters) -> Tensor:
+        """The kernels of these parameters up to their sum, ``(B, 41, 41)``."""
+
+    def kernel(self, parameters: Parameters) -> Tensor:
+        """The kernels of these parameters, ``(B, 41, 41)``, each of sum 1."""
+        return unit_sum(self.profile(parameters))
+
+    def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
+        return convolve(image, self.kernel(parameters))
+
+
+class RandomCameraShake(Blur):
+    """The path of a hand-held camera during the exposure (Boracchi & Foi, IEEE TIP 2012).
+
+    A velocity that keeps its direction by inertia, is bent by Gaussian jolts, and is integrated twice: Brownian where
+    inertia is small, a smooth arc where it is large. The path is scaled so that its longer extent is ``extent_px``.
+
+    Args:
+        severity: Range of the severity in [0, 1].
+        extent_px: Extent of the path at severity 0 and 1, at most 38.
+        inertia: Range of the share of its velocity that the camera keeps from one of 64 moments to the next,
+            independent of severity.
+    """
+
+    kind: ClassVar[str] = "shake"
+    draws: ClassVar[tuple[str, ...]] = ("inertia",)
 
     def __init__(
         self,
         severity: Range = (0.0, 1.0),
-        motion_px: Range = (5.0, 19.0),
-        radius_px: Range = (1.5, 4.5),
-        sigma_px: Range = (1.2, 3.5),
+        extent_px: Range = (4.0, 32.0),
+        inertia: Range = (0.6, 0.97),
     ) -> None:
         super().__init__(severity)
-        self.motion_px = motion_px
-        self.radius_px = radius_px
-        self.sigma_px = sigma_px
+        self.extent_px = limited("extent_px", extent_px, 0, 38)
+        self.inertia = limited("inertia", inertia, 0, 0.999)
+
+    def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
+        return {"extent_px": within(self.extent_px, severity), "inertia": within(self.inertia, draws["inertia"])}
+
+    def path(self, parameters: Parameters) -> Tensor:
+        """Where the camera points at each moment, ``(B, 64, 2)`` in pixels, centred."""
+        jolts = normal_field(parameters["seed"], "blur/path", (_PATH_POINTS, 2))
+        inertia = parameters["inertia"][:, None]
+        moment = torch.arange(_PATH_POINTS, device=inertia.device)
+        elapsed = moment[:, None] - moment
+        kept = torch.where(elapsed >= 0, inertia[..., None] ** elapsed.clamp_min(0), 0.0)  # of a jolt, after a while
+        path = (kept @ jolts).cumsum(dim=1)
+        low, high = path.amin(dim=1, keepdim=True), path.amax(dim=1, keepdim=True)
+        extent = (high - low).amax(dim=2, keepdim=True)
+        return (path - (low + high) / 2) * (parameters["extent_px"][:, None, None] / extent)
+
+    def profile(self, parameters: Parameters) -> Tensor:
+        return path_profile(self.path(parameters), KERNEL_PX)
+
+
+class RandomMotionBlur(Blur):
+    """Uniform motion along a straight line.
+
+    Args:
+        severity: Range of the severity in [0, 1].
+        length_px: Length of the line at severity 0 and 1, at most 38.
+    """
+
+    kind: ClassVar[str] = "motion"
+    draws: ClassVar[tuple[str, ...]] = ("angle",)
+
+    def __init__(self, severity: Range = (0.0, 1.0), length_px: Range = (4.0, 28.0)) -> None:
+        super().__init__(severity)
+        self.length_px = limited("length_px", length_px, 0, 38)
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         return {
-            "family": choose(draws["family"], (_MOTION, _DEFOCUS, _GAUSSIAN)),
+            "length_px": within(self.length_px, severity),
             "angle_rad": within((-math.pi / 2, math.pi / 2), draws["angle"]),
-            "ratio": within((0.4, 1.0), draws["ratio"]),
-            "motion_px": within(self.motion_px, severity),
-            "radius_px": within(self.radius_px, severity),
-            "sigma_px": within(self.sigma_px, severity),
         }
 
-    def kernel(self, parameters: Parameters) -> Tensor:
-        """The kernels of these parameters, ``(B, 21, 21)``, each of sum 1."""
-        family = parameters["family"].view(-1, 1, 1)
+    def profile(self, parameters: Parameters) -> Tensor:
         angle = parameters["angle_rad"]
-        width = angle.new_full(angle.shape, 0.6)
-        motion = line_profile(parameters["motion_px"], width, angle, _SIZE_PX)
-        defocus = disc_profile(parameters["radius_px"], _SIZE_PX)
-        gaussian = gaussian_profile(parameters["sigma_px"], parameters["ratio"], angle, _SIZE_PX)
-        return unit_sum(motion.where(family == _MOTION, defocus.where(family == _DEFOCUS, gaussian)))
+        return line_profile(parameters["length_px"], torch.full_like(angle, 0.6), angle, KERNEL_PX)
 
-    def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
-        return filter2d(image, self.kernel(parameters), border_type="replicate")
+
+class RandomDefocus(Blur):
+    """A lens out of focus: every point becomes a disc.
+
+    Args:
+        severity: Range of the severity in [0, 1].
+        radius_px: Radius of the disc at severity 0 and 1, at most 19.
+    """
+
+    kind: ClassVar[str] = "defocus"
+
+    def __init__(self, severity: Range = (0.0, 1.0), radius_px: Range = (1.2, 6.0)) -> None:
+        super().__init__(severity)
+        self.radius_px = limited("radius_px", radius_px, 0, 19)
+
+    def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
+        return {"radius_px": within(self.radius_px, severity)}
+
+    def profile(self, parameters: Parameters) -> Tensor:
+        return disc_profile(parameters["radius_px"], KERNEL_PX)
+
+
+class RandomGaussianBlur(Blur):
+    """An anisotropic Gaussian, for optics and resampling.
+
+    Args:
+        severity: Range of the severity in [0, 1].
+        sigma_px: Standard deviation along the long axis at severity 0 and 1.
+        ratio: Range of short over long axis, independent of severity.
+    """
+
+    kind: ClassVar[str] = "gaussian"
+    draws: ClassVar[tuple[str, ...]] = ("angle", "ratio")
+
+    def __init__(
+        self,
+        severity: Range = (0.0, 1.0),
+        sigma_px: Range = (1.0, 4.5),
+        ratio: Range = (0.4, 1.0),
+    ) -> None:
+        super().__init__(severity)
+        self.sigma_px = limited("sigma_px", sigma_px, 0, 13)
+        self.ratio = limited("ratio", ratio, 0.05, 1)
+
+    def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
+        return {
+            "sigma_px": within(self.sigma_px, severity),
+            "ratio": within(self.ratio, draws["ratio"]),
+            "angle_rad": within((-math.pi / 2, math.pi / 2), draws["angle"]),
+        }
+
+    def profile(self, parameters: Parameters) -> Tensor:
+        return gaussian_profile(parameters["sigma_px"], parameters["ratio"], parameters["angle_rad"], KERNEL_PX)

@@ -1,84 +1,185 @@
 """Degradation CutMix: regions of one photograph with a degradation each (paper, section on phase I)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from abair_pl.degradations.random import child_seeds, unit_draws
+from abair_pl.degradations.random import child_seeds, smooth_field, unit_draws
 
 MAX_REGIONS = 4
+SHAPES = ("whole", "rectangle", "smooth")
+_WHOLE, _RECTANGLE, _SMOOTH = range(3)
 
 
 @dataclass(frozen=True)
 class Layout:
     """Which degradation goes where, for a batch.
 
-    A sample's regions are painted in order: the first covers the whole image, each next one a rectangle on top.
+    A sample's regions are painted in order: the first covers the whole image, each next one lies on top.
 
     Attributes:
         sample: ``(R,)`` index of the sample that a region belongs to.
         order: ``(R,)`` position in its sample's order of painting.
-        label: ``(R,)`` 0 is clean, then the degradations.
-        box: ``(R, 4)`` left, top, right, bottom as fractions of the image.
-        seed: ``(R,)`` the seed of the region's degradation.
+        source: ``(R,)`` what is done there: 0 is clean, then the synthesizer's degradations, then its composites.
+        seed: ``(R,)`` the seed of the region's degradation and of its shape.
+        shape: ``(R,)`` index into :data:`SHAPES`.
+        box: ``(R, 4)`` left, top, right, bottom of a rectangle as fractions of the image.
+        level: ``(R,)`` where a smooth field, in [0, 1], is cut for a smooth mask.
+        softness: ``(R,)`` over which part of the field's range a smooth mask goes from 0 to 1.
     """
 
     sample: NDArray[np.int64]
     order: NDArray[np.int64]
-    label: NDArray[np.int64]
-    box: NDArray[np.float32]
+    source: NDArray[np.int64]
     seed: NDArray[np.int64]
+    shape: NDArray[np.int64]
+    box: NDArray[np.float32]
+    level: NDArray[np.float32]
+    softness: NDArray[np.float32]
+
+    def record(self, region: int) -> dict[str, Any]:
+        """One region in plain JSON types."""
+        shape = int(self.shape[region])
+        record: dict[str, Any] = {"seed": int(self.seed[region]), "shape": SHAPES[shape]}
+        if shape == _RECTANGLE:
+            record["box"] = self.box[region].tolist()
+        if shape == _SMOOTH:
+            record |= {"level": float(self.level[region]), "softness": float(self.softness[region])}
+        return record
+
+    @classmethod
+    def from_records(cls, records: list[list[dict[str, Any]]], sources: dict[str, int]) -> "Layout":
+        """The layout of samples whose regions were recorded, each sample's in the order of painting.
+
+        Args:
+            records: A list of regions for each sample; each has its ``source`` by name too.
+            sources: The index of each source.
+        """
+        flat = [(index, order, region) for index, sample in enumerate(records) for order, region in enumerate(sample)]
+        whole = [0.0, 0.0, 1.0, 1.0]
+        return cls(
+            sample=np.array([index for index, _, _ in flat], dtype=np.int64),
+            order=np.array([order for _, order, _ in flat], dtype=np.int64),
+            source=np.array([sources[region["source"]] for _, _, region in flat], dtype=np.int64),
+            seed=np.array([region["seed"] for _, _, region in flat], dtype=np.int64),
+            shape=np.array([SHAPES.index(region["shape"]) for _, _, region in flat], dtype=np.int64),
+            box=np.array([region.get("box", whole) for _, _, region in flat], dtype=np.float32),
+            level=np.array([region.get("level", 0.0) for _, _, region in flat], dtype=np.float32),
+            softness=np.array([region.get("softness", 1.0) for _, _, region in flat], dtype=np.float32),
+        )
 
 
-def draw_layout(
-    seeds: NDArray[np.int64],
-    labels: int,
-    probability: float,
-    regions: tuple[int, int],
-    clean_probability: float,
-) -> Layout:
+@dataclass(frozen=True)
+class LayoutConfig:
+    """What layouts are drawn from.
+
+    Attributes:
+        degradations: How many there are.
+        composites: How many composites there are.
+        cutmix_probability: Share of samples with more than one region.
+        cutmix_regions: Fewest and most regions of such a sample.
+        smooth_probability: Share of their upper regions that are smooth masks; the others are rectangles.
+        clean_probability: Share of samples of one region that stay clean.
+        composite_probability: Share of degraded regions that get a composite.
+    """
+
+    degradations: int
+    composites: int = 0
+    cutmix_probability: float = 0.0
+    cutmix_regions: tuple[int, int] = (2, 4)
+    smooth_probability: float = 0.0
+    clean_probability: float = 0.0
+    composite_probability: float = 0.0
+
+
+def draw_layout(seeds: NDArray[np.int64], config: LayoutConfig) -> Layout:
     """Draw regions, each sample's from its own seed.
+
+    The regions of one sample get different ones of clean and the degradations; each that is not clean may then be given
+    a composite instead.
 
     Args:
         seeds: ``(B,)``.
-        labels: Number of labels, clean among them.
-        probability: Share of samples with more than one region.
-        regions: Fewest and most regions of such a sample.
-        clean_probability: Share of samples of one region that stay clean.
-
-    Returns:
-        The layout; the labels of one sample's regions are all different.
+        config: What from.
     """
+    labels = config.degradations + 1
     names = ["cut", "regions", "clean", "whole", *(f"rank/{label}" for label in range(labels))]
-    names += [f"{side}/{region}" for region in range(1, MAX_REGIONS) for side in ("width", "height", "x", "y")]
+    names += [f"{side}/{region}" for region in range(MAX_REGIONS) for side in _SIDES]
     draws = dict(zip(names, unit_draws(seeds, [f"cutmix/{name}" for name in names]).T, strict=True))
-    fewest, most = (min(count, labels) for count in regions)
-    cut = draws["cut"] < probability
+    fewest, most = (min(count, labels) for count in config.cutmix_regions)
+    cut = draws["cut"] < config.cutmix_probability
     counts = np.where(cut, fewest + (draws["regions"] * (most - fewest + 1)).astype(np.int64), 1)
     shuffled = np.argsort([draws[f"rank/{label}"] for label in range(labels)], axis=0)
-    whole = 1 + (draws["whole"] * (labels - 1)).astype(np.int64)
-    whole = np.where(draws["clean"] < clean_probability, 0, whole)
-    parts: list[tuple[NDArray[np.int64], ...]] = []
-    boxes: list[NDArray[np.float32]] = []
+    whole = 1 + (draws["whole"] * config.degradations).astype(np.int64)
+    whole = np.where(draws["clean"] < config.clean_probability, 0, whole)
+    parts = []
     for order in range(int(counts.max())):
         sample = np.flatnonzero(counts > order)
-        label = np.where(cut, shuffled[order], whole)[sample]
-        box = np.tile(np.array([0.0, 0.0, 1.0, 1.0], dtype=np.float32), (len(sample), 1))
-        if order:
-            sides = np.stack([draws[f"{side}/{order}"][sample] for side in ("width", "height", "x", "y")], axis=1)
-            extent = 0.3 + 0.5 * sides[:, :2]
-            corner = sides[:, 2:] * (1.0 - extent)
-            box = np.concatenate([corner, corner + extent], axis=1).astype(np.float32)
-        parts.append((sample, np.full_like(sample, order), label, child_seeds(seeds[sample], f"region/{order}")))
-        boxes.append(box)
-    sample, order_of, label, seed = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Layout(sample, order_of, label, np.concatenate(boxes), seed)
+        mine = {side: draws[f"{side}/{order}"][sample] for side in _SIDES}
+        source = np.where(cut, shuffled[order], whole)[sample]
+        mixed = (source > 0) & (mine["composite"] < config.composite_probability) & (config.composites > 0)
+        source = np.where(mixed, labels + (mine["which"] * config.composites).astype(np.int64), source)
+        shape = np.where(mine["smooth"] < config.smooth_probability, _SMOOTH, _RECTANGLE) if order else _WHOLE
+        extent = 0.3 + 0.5 * np.stack([mine["width"], mine["height"]], axis=1)
+        corner = np.stack([mine["x"], mine["y"]], axis=1) * (1.0 - extent)
+        parts.append(
+            (
+                sample,
+                np.full_like(sample, order),
+                source,
+                child_seeds(seeds[sample], f"region/{order}"),
+                np.broadcast_to(shape, sample.shape).astype(np.int64),
+                np.concatenate([corner, corner + extent], axis=1).astype(np.float32),
+                (0.4 + 0.2 * mine["level"]).astype(np.float32),
+                (0.02 + 0.18 * mine["softness"] ** 2).astype(np.float32),
+            )
+        )
+    return Layout(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def uniform_layout(seeds: NDArray[np.int64], label: int) -> Layout:
-    """One region over the whole image for each sample, all with the same label."""
-    count = len(seeds)
-    box = np.tile(np.array([0.0, 0.0, 1.0, 1.0], dtype=np.float32), (count, 1))
-    zeros = np.zeros(count, dtype=np.int64)
-    return Layout(np.arange(count), zeros, np.full(count, label, dtype=np.int64), box, child_seeds(seeds, "region/0"))
+_SIDES = ("composite", "which", "smooth", "width", "height", "x", "y", "level", "softness")
+
+
+def uniform_layout(seeds: NDArray[np.int64], source: int) -> Layout:
+    """One region over the whole image for each sample, all with the same source."""
+    regions = [{"source": "", "seed": int(seed), "shape": "whole"} for seed in child_seeds(seeds, "region/0")]
+    return Layout.from_records([[region] for region in regions], {"": source})
+
+
+def coverage(layout: Layout, regions: NDArray[np.int64], size: tuple[int, int], device: torch.device) -> Tensor:
+    """How far each region covers what lies beneath it, ``(N, H, W)`` in [0, 1].
+
+    Args:
+        layout: The layout.
+        regions: ``(N,)`` which of its regions.
+        size: ``(H, W)`` in pixels.
+        device: Where to.
+    """
+    covered = torch.ones(len(regions), *size, device=device)
+    rectangles = np.flatnonzero(layout.shape[regions] == _RECTANGLE)
+    if len(rectangles):
+        boxes = torch.from_numpy(layout.box[regions[rectangles]]).to(device)
+        covered[torch.from_numpy(rectangles).to(device)] = _inside(boxes, size).float()
+    smooth = np.flatnonzero(layout.shape[regions] == _SMOOTH)
+    if len(smooth):
+        chosen = regions[smooth]
+        seeds, level, softness = (
+            torch.from_numpy(values[chosen]).to(device) for values in (layout.seed, layout.level, layout.softness)
+        )
+        field = smooth_field(seeds, "cutmix/mask", size, octaves=2)[:, 0]
+        soft = ((field - level.view(-1, 1, 1)) / softness.view(-1, 1, 1) + 0.5).clamp_(0.0, 1.0)
+        covered[torch.from_numpy(smooth).to(device)] = soft
+    return covered
+
+
+def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks ``(R, H, W)`` of the pixels whose centres lie in boxes given as fractions."""
+    height, width = size
+    y = ((torch.arange(height, device=boxes.device) + 0.5) / height).view(1, -1, 1)
+    x = ((torch.arange(width, device=boxes.device) + 0.5) / width).view(1, 1, -1)
+    left, top, right, bottom = (side.view(-1, 1, 1) for side in boxes.unbind(1))
+    return (x >= left) & (x < right) & (y >= top) & (y < bottom)

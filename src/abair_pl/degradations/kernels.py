@@ -1,6 +1,7 @@
 """Small filter kernels, one for each sample, rendered from their physical parameters."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _MIN_SIGMA_PX = 1e-3
@@ -74,3 +75,39 @@ def disc_profile(radius_px: Tensor, size_px: int) -> Tensor:
 def unit_sum(kernel: Tensor) -> Tensor:
     """Scale each kernel of ``(N, size, size)`` so that it sums to 1."""
     return kernel / kernel.sum(dim=(1, 2), keepdim=True)
+
+
+def path_profile(path: Tensor, size_px: int) -> Tensor:
+    """The trace of a moving point, each moment a bilinear splat.
+
+    Args:
+        path: ``(N, T, 2)`` in pixels from the centre.
+        size_px: Odd side of the kernel; what lies outside is left out.
+
+    Returns:
+        ``(N, size, size)``.
+    """
+    axis = torch.arange(size_px, device=path.device, dtype=torch.float32) - size_px // 2
+    across, down = (1.0 - (path[..., None] - axis).abs()).clamp_min_(0.0).unbind(dim=2)
+    return down.transpose(1, 2) @ across
+
+
+def convolve(image: Tensor, kernel: Tensor) -> Tensor:
+    """Filter each image by its own kernel, in the frequency domain, whose cost does not depend on the kernel's size.
+
+    Args:
+        image: ``(B, C, H, W)``; its edges are replicated.
+        kernel: ``(B, K, K)``, K odd.
+
+    Returns:
+        ``(B, C, H, W)``: ``sum k(i, j) * image(y - i, x - j)``, ``i`` and ``j`` from the kernel's centre.
+    """
+    margin = kernel.shape[-1] // 2
+    height, width = image.shape[2:]
+    padded = F.pad(image, (margin, margin, margin, margin), mode="replicate")
+    padded = F.pad(padded, (0, -padded.shape[3] % 8, 0, -padded.shape[2] % 8))  # fast lengths
+    size = (padded.shape[2], padded.shape[3])
+    response = torch.fft.rfft2(kernel, s=size)[:, None]
+    blurred = torch.fft.irfft2(torch.fft.rfft2(padded).mul_(response), s=size)
+    start = 2 * margin
+    return blurred[:, :, start : start + height, start : start + width]

@@ -2,13 +2,15 @@
 
 A counter-based generator instead of a stateful one: the numbers of a sample depend on its own seed
 only, never on its neighbours in the batch or on what was drawn before, and a whole batch is drawn in
-a few vector operations on any device. The mixer is *lowbias32* of C. Wellons' hash prospector
-(https://github.com/skeeto/hash-prospector), in 32-bit arithmetic that wraps around.
+a few vector operations on any device. Seed and stream are mixed by *splitmix64* (Steele, Lea & Flood, OOPSLA 2014),
+the index by *lowbias32* of C. Wellons' hash prospector (https://github.com/skeeto/hash-prospector), all in arithmetic
+that wraps around.
 """
 
 import math
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,9 +20,12 @@ from torch.nn.functional import interpolate
 
 SEED_LIMIT = 2**53  # exclusive; every seed is an exact JSON number
 
-_GOLDEN = 0x9E3779B9
-_MULTIPLIER_1 = 0x7FEB352D
-_MULTIPLIER_2 = 0x846CA68B
+_GOLDEN = 0x9E3779B97F4A7C15
+_SPLIT_1 = 0xBF58476D1CE4E5B9
+_SPLIT_2 = 0x94D049BB133111EB
+_STEP = 0x9E3779B9
+_LOW_1 = 0x7FEB352D
+_LOW_2 = 0x846CA68B
 
 
 def stream_id(name: str) -> int:
@@ -28,16 +33,13 @@ def stream_id(name: str) -> int:
     return zlib.crc32(name.encode())
 
 
-def _mix(bits: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    bits = (bits ^ (bits >> np.uint32(16))) * np.uint32(_MULTIPLIER_1)
-    bits = (bits ^ (bits >> np.uint32(15))) * np.uint32(_MULTIPLIER_2)
-    return bits ^ (bits >> np.uint32(16))
-
-
-def _states(seeds: NDArray[np.int64], streams: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    low = (seeds & 0xFFFFFFFF).astype(np.uint32)
-    high = (seeds >> 32).astype(np.uint32)
-    return _mix(_mix(low + np.uint32(_GOLDEN)) ^ _mix(high + streams))
+def _split(seeds: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.uint64]:
+    """64 random bits for each seed and name, ``(B, len(names))``."""
+    streams = np.array([stream_id(name) + 1 for name in names], dtype=np.uint64)
+    bits = seeds.astype(np.uint64)[:, None] + streams * np.uint64(_GOLDEN)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(_SPLIT_1)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(_SPLIT_2)
+    return bits ^ (bits >> np.uint64(31))
 
 
 def unit_draws(seeds: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.float32]:
@@ -50,16 +52,12 @@ def unit_draws(seeds: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.flo
     Returns:
         ``(B, len(names))``.
     """
-    streams = np.array([stream_id(name) for name in names], dtype=np.uint32)
-    bits = _mix(_states(seeds[:, None], streams[None, :]))
-    return ((bits >> np.uint32(8)) * np.float32(2**-24)).astype(np.float32)
+    return ((_split(seeds, names) >> np.uint64(40)) * np.float32(2**-24)).astype(np.float32)
 
 
 def child_seeds(seeds: NDArray[np.int64], name: str) -> NDArray[np.int64]:
     """Seeds that are derived from others, ``(B,)`` each in [0, 2**53)."""
-    streams = np.array([stream_id(f"{name}/low"), stream_id(f"{name}/high")], dtype=np.uint32)
-    bits = _states(seeds[:, None], streams[None, :]).astype(np.int64)
-    return (bits[:, 0] | (bits[:, 1] << 32)) % SEED_LIMIT
+    return (_split(seeds, [name])[:, 0] % np.uint64(SEED_LIMIT)).astype(np.int64)
 
 
 def combine(*numbers: int) -> int:
@@ -70,22 +68,37 @@ def combine(*numbers: int) -> int:
     return int(seed[0])
 
 
-def _signed(value: int) -> int:
-    return value - 2**32 if value >= 2**31 else value
+def _signed(value: int, bits: int) -> int:
+    """The number that an unsigned one stands for in two's complement."""
+    return value - 2**bits if value >= 2 ** (bits - 1) else value
 
 
-def _mix_(bits: Tensor) -> Tensor:
-    """:func:`_mix` in place on int32, whose right shift is arithmetic and needs a mask."""
-    bits ^= (bits >> 16) & 0xFFFF
-    bits *= _MULTIPLIER_1
-    bits ^= (bits >> 15) & 0x1FFFF
-    bits *= _signed(_MULTIPLIER_2)
-    bits ^= (bits >> 16) & 0xFFFF
+def _xor_shifted_(bits: Tensor, shift: int, width: int) -> Tensor:
+    """``bits ^= bits >> shift`` of unsigned numbers: the right shift is arithmetic and needs a mask."""
+    bits ^= (bits >> shift).bitwise_and_(2 ** (width - shift) - 1)
     return bits
 
 
+def _hashed(seeds: Tensor, name: str, count: int) -> Tensor:
+    """``(B, count)`` int32 of random bits for each sample."""
+    state = seeds + _signed((stream_id(name) + 1) * _GOLDEN % 2**64, 64)
+    state = _xor_shifted_(state, 30, 64).mul_(_signed(_SPLIT_1, 64))
+    state = _xor_shifted_(state, 27, 64).mul_(_signed(_SPLIT_2, 64))
+    state = _xor_shifted_(state, 31, 64).to(torch.int32)
+    bits = _steps(count, seeds.device) + state[:, None]
+    bits = _xor_shifted_(bits, 16, 32).mul_(_LOW_1)
+    bits = _xor_shifted_(bits, 15, 32).mul_(_signed(_LOW_2, 32))
+    return _xor_shifted_(bits, 16, 32)
+
+
+@lru_cache(maxsize=32)
+def _steps(count: int, device: torch.device) -> Tensor:
+    """The index of each number, spread over 32 bits."""
+    return torch.arange(count, device=device, dtype=torch.int32) * _signed(_STEP, 32)
+
+
 def uniform_field(seeds: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """Uniform numbers in [0, 1) for each sample.
+    """Uniform numbers in [0, 1) for each sample, multiples of 2**-24.
 
     Args:
         seeds: ``(B,)`` int64, each in [0, 2**53); its device is the device of the result.
@@ -95,18 +108,14 @@ def uniform_field(seeds: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     Returns:
         ``(B, *shape)`` float32.
     """
-    low = (seeds & 0xFFFFFFFF).to(torch.int32)
-    high = (seeds >> 32).to(torch.int32)
-    stream = torch.full_like(high, _signed(stream_id(name)))
-    state = _mix_(_mix_(low + _signed(_GOLDEN)) ^ _mix_(high + stream))
-    count = math.prod(shape)
-    index = torch.arange(count, device=seeds.device, dtype=torch.int32) * _signed(_GOLDEN)
-    bits = _mix_(state[:, None] + index[None, :])
-    return ((bits >> 8) & 0xFFFFFF).to(torch.float32).mul_(2**-24).view(-1, *shape)
+    bits = _hashed(seeds, name, math.prod(shape))
+    return (bits >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2**-24).view(-1, *shape)
 
 
 def normal_field(seeds: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     """Standard normal numbers for each sample, by the Box-Muller transform.
+
+    Two numbers come of one hash: its lower half is the radius, all of it the angle; none is beyond 4.9 in magnitude.
 
     Args:
         seeds: ``(B,)`` int64, each in [0, 2**53).
@@ -118,14 +127,17 @@ def normal_field(seeds: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     """
     count = math.prod(shape)
     half = (count + 1) // 2
-    unit = uniform_field(seeds, name, (2, half))
-    radius = unit[:, 0].neg_().log1p_().mul_(-2.0).sqrt_()
-    angle = unit[:, 1].mul_(2.0 * math.pi)
-    pairs = torch.cat((radius * angle.cos(), radius * angle.sin()), dim=1)
-    return pairs[:, :count].reshape(-1, *shape)
+    bits = _hashed(seeds, name, half)
+    angle = bits.to(torch.float32).mul_(math.pi * 2**-31)
+    radius = (bits & 0xFFFF).to(torch.float32).add_(0.5).mul_(2**-16).log_().mul_(-2.0).sqrt_()
+    pairs = angle.new_empty(len(seeds), 2, half)
+    torch.cos(angle, out=pairs[:, 0])
+    torch.sin(angle, out=pairs[:, 1])
+    pairs *= radius[:, None]
+    return pairs.flatten(1)[:, :count].reshape(-1, *shape)
 
 
-def smooth_field(seeds: Tensor, name: str, size: tuple[int, int], octaves: int = 3) -> Tensor:
+def smooth_field(seeds: Tensor, name: str, size: tuple[int, int], octaves: int = 3, fields: int = 1) -> Tensor:
     """Fractal value noise in [0, 1]: octaves of random grids, interpolated and halved in strength.
 
     Args:
@@ -133,16 +145,34 @@ def smooth_field(seeds: Tensor, name: str, size: tuple[int, int], octaves: int =
         name: The stream.
         size: ``(H, W)`` in pixels.
         octaves: How many grids are added; the coarsest has 3 x 3 knots, each next one twice as many cells.
+        fields: How many independent fields.
 
     Returns:
-        ``(B, 1, H, W)`` float32.
+        ``(B, fields, H, W)`` float32.
     """
-    total = torch.zeros(len(seeds), 1, *size, device=seeds.device)
-    norm = 0.0
+    knots, inside = _grids(octaves, seeds.device)
+    values = uniform_field(seeds, name, (fields, len(inside)))
+    grid = values.new_zeros(len(seeds), fields, knots * knots)
+    grid[:, :, inside] = values
+    rows, columns = (_cubic(side, octaves, seeds.device) for side in size)
+    total = rows @ grid.view(-1, knots, knots) @ columns.T
+    return total.clamp_(0.0, 1.0).view(-1, fields, *size)
+
+
+@lru_cache(maxsize=8)
+def _grids(octaves: int, device: torch.device) -> tuple[int, Tensor]:
+    """The side of a square that holds the grids of all octaves along its diagonal, and their places in it."""
+    knots = [2 ** (octave + 1) + 1 for octave in range(octaves)]
+    square = torch.block_diag(*(torch.ones(count, count) for count in knots))
+    return len(square), square.flatten().nonzero()[:, 0].to(device)
+
+
+@lru_cache(maxsize=256)
+def _cubic(side: int, octaves: int, device: torch.device) -> Tensor:
+    """Bicubic interpolation of all octaves as one matrix ``(side, knots)``, far faster than the filter itself."""
+    parts = []
     for octave in range(octaves):
-        knots = 2 ** (octave + 1) + 1
-        grid = uniform_field(seeds, f"{name}/{octave}", (1, knots, knots))
-        weight = 0.5**octave
-        total += weight * interpolate(grid, size, mode="bicubic", align_corners=True)
-        norm += weight
-    return (total / norm).clamp_(0.0, 1.0)
+        unit = torch.eye(2 ** (octave + 1) + 1)[:, None, :, None]
+        part = interpolate(unit, (side, 1), mode="bicubic", align_corners=True)[:, 0, :, 0].T
+        parts.append(part * math.sqrt(0.5**octave / (2.0 - 2.0 ** (1 - octaves))))  # the root: rows times columns
+    return torch.cat(parts, dim=1).to(device)
