@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from abair_pl.atomic import locked, replacing, scratch, write_text
+from abair_pl.atomic import locked, published, remove_partials, replacing, scratch, write_text
 
 
 class StoppedError(Exception):
@@ -127,3 +127,56 @@ def test_a_lock_waits_for_the_other_process(tmp_path: Path) -> None:
         assert (tmp_path / "made" / "done").exists()
     other.join(30)
     assert other.exitcode == 0
+
+
+def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with published(path) as partial:
+        partial.write_bytes(b"whole")
+        assert not path.exists()
+        assert partial.parent == tmp_path
+        assert partial.suffix != ".tar"  # so that nobody takes it for a shard
+    assert path.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bytes_are_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    rename = os.replace
+
+    def replace(made: Path, path: Path) -> None:
+        steps.append("rename")
+        rename(made, path)
+
+    monkeypatch.setattr(os, "fsync", lambda file: steps.append("sync"))
+    monkeypatch.setattr(os, "replace", replace)
+    with published(tmp_path / "a.tar") as partial:
+        partial.write_bytes(b"whole")
+    assert steps == ["sync", "rename"]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"before")
+    with pytest.raises(RuntimeError), published(path) as partial:
+        partial.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_that_publish_the_same_do_not_meet(tmp_path: Path) -> None:
+    with published(tmp_path / "a.tar") as first:
+        first.write_bytes(b"same")
+        with published(tmp_path / "a.tar") as second:
+            assert second != first
+            second.write_bytes(b"same")
+    assert (tmp_path / "a.tar").read_bytes() == b"same"
+
+
+def test_only_halves_of_the_given_names_are_removed(tmp_path: Path) -> None:
+    kept = [tmp_path / ".b.tar.0123.partial", tmp_path / "a.tar", tmp_path / ".a.tar"]
+    for path in (*kept, tmp_path / ".a.tar.0123.partial", tmp_path / ".a.tar.4567.partial"):
+        path.touch()
+    remove_partials(tmp_path, {"a.tar"})
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

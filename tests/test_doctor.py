@@ -40,3 +40,11 @@ def test_lines_are_for_people(capsys: pytest.CaptureFixture[str], tmp_path: Path
 def test_unknown_preset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown preset 'huge'"):
         doctor(preset="huge", output=tmp_path)
+
+
+def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("abair_pl.doctor._PACKAGES", ("torch", "no-such-package"))
+    assert doctor(json=True) == 1
+    assert json.loads(capsys.readouterr().out)["problems"] == [
+        "no-such-package is not installed; run: pip install abair-pl"
+    ]

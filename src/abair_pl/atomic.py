@@ -7,6 +7,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
+
+_PARTIAL = ".partial"
 
 
 @contextmanager
@@ -50,15 +53,40 @@ def replacing(made: Path, path: Path, keep: bool = False) -> Iterator[None]:
         _remove(previous)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step: a reader sees the one before or all of this one."""
-    partial = path.with_name(f".{path.name}.partial")
+@contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """Write a file under a name of its own, and give it its name when the block is done and its bytes are on disk.
+
+    Two processes may publish the same file at the same time: one of them wins, whole.
+
+    Args:
+        path: The name; what had it before is replaced.
+
+    Yields:
+        Where to write.
+    """
+    partial = path.with_name(f".{path.name}.{uuid4().hex}{_PARTIAL}")
     try:
-        partial.write_text(text)
-        _sync(partial)
+        yield partial
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path, names: set[str]) -> None:
+    """Remove what killed processes left half-written of the files of these names."""
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        name = partial.name.removeprefix(".").removesuffix(_PARTIAL).rpartition(".")[0]
+        if name in names:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step: a reader sees the one before or all of this one."""
+    with published(path) as partial:
+        partial.write_text(text)
 
 
 @contextmanager

@@ -1,9 +1,25 @@
 """What travels from the loader to the modules."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a worker's stream stands after a sample.
+
+    Attributes:
+        worker: The worker, counted within its rank.
+        drawn: Samples given since the first epoch.
+        sources: For each source, its epoch, and the number of samples read in it.
+    """
+
+    worker: int
+    drawn: int
+    sources: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -16,6 +32,9 @@ class PhotoBatch:
         keys: The samples' names in their shards.
         seeds: ``(B,)`` int64 in [0, 2**53), what each sample's degradation is drawn from; stays on the CPU.
         valid: ``(B,)`` bool; False marks repeats that only fill up a rank's last batches, left out of metrics.
+        depth: ``(B, 1, H, W)`` float32 in [0, 1] with 1 farthest, NaN for samples without; None where all are.
+        position: Where the stream of the worker that made the batch stands after it; None in evaluation.
+        broken: Samples that were left out on the way to this batch, because they could not be decoded.
     """
 
     clean: Tensor
@@ -23,17 +42,26 @@ class PhotoBatch:
     keys: tuple[str, ...]
     seeds: Tensor
     valid: Tensor
+    depth: Tensor | None = None
+    position: Position | None = None
+    broken: int = 0
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "PhotoBatch":
         """The batch with its images on a device (Lightning calls this)."""
-        degraded = None if self.degraded is None else self.degraded.to(device, non_blocking=non_blocking)
-        clean = self.clean.to(device, non_blocking=non_blocking)
-        return replace(self, clean=clean, degraded=degraded, valid=self.valid.to(device, non_blocking=non_blocking))
+        return self._with_images(lambda images: images.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "PhotoBatch":
         """The batch with its images in page-locked memory (the loader calls this)."""
-        degraded = None if self.degraded is None else self.degraded.pin_memory()
-        return replace(self, clean=self.clean.pin_memory(), degraded=degraded)
+        return self._with_images(Tensor.pin_memory)
+
+    def _with_images(self, change: Callable[[Tensor], Tensor]) -> "PhotoBatch":
+        return replace(
+            self,
+            clean=change(self.clean),
+            degraded=None if self.degraded is None else change(self.degraded),
+            valid=change(self.valid),
+            depth=None if self.depth is None else change(self.depth),
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +71,8 @@ class RestorationBatch:
     Attributes:
         clean: ``(B, 3, H, W)`` float32 RGB in [0, 1].
         degraded: The same shape and range.
-        labels: ``(B, H, W)`` int64, the degradation of each pixel; 0 is clean.
+        labels: ``(B, H, W)`` int64, the degradation of each pixel, of a composite the leading one; 0 is clean.
+        shares: ``(B, K + 1)`` float32, the share of the image that is clean, and that each degradation touches.
         keys: The samples' names.
         valid: ``(B,)`` bool; False marks repeats that metrics leave out.
     """
@@ -51,5 +80,6 @@ class RestorationBatch:
     clean: Tensor
     degraded: Tensor
     labels: Tensor
+    shares: Tensor
     keys: tuple[str, ...]
     valid: Tensor

@@ -81,7 +81,7 @@ def _run(command: str, arguments: list[str]) -> int:
 def _functions(command: str) -> dict[str, Callable[..., Any]]:
     """The typed functions of a subcommand by name; the empty name for a single one."""
     if command == "shards":
-        from abair_pl.data import commands
+        from abair_pl.data.shards import commands
 
         return {
             "build": commands.build,
@@ -89,6 +89,7 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
             "show": commands.show,
             "synth": commands.synth,
             "sample": commands.sample,
+            "layouts": commands.layouts,
         }
     if command == "restore":
         from abair_pl.restore import restore_files

@@ -4,14 +4,15 @@ import json as json_module
 import os
 import platform
 import shutil
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from abair_pl.data.manifest import count_samples, expand_shards
-from abair_pl.degradations import BUILT_IN
+from abair_pl.data.streaming.beside import samples_in
+from abair_pl.data.streaming.sources import expand_shards
+from abair_pl.degradations import PAPER_FIVE
 from abair_pl.errors import AbairError
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.estimator import Estimator
@@ -32,12 +33,12 @@ def doctor(preset: str | None = None, shards: str | None = None, output: Path = 
     Returns:
         0, or 1 where something would break.
     """
-    facts: dict[str, object] = {name: version(name) for name in _PACKAGES}
+    facts: dict[str, object] = {name: _version(name) for name in _PACKAGES}
+    problems = [f"{name} is not installed; run: pip install abair-pl" for name in _PACKAGES if facts[name] is None]
     facts["python"] = platform.python_version()
     facts["cpu_cores"] = os.cpu_count()
     facts["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     facts["bf16_on_gpu"] = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    problems = []
     existing = next(folder for folder in (output.resolve(), *output.resolve().parents) if folder.exists())
     facts["free_disk_gib"] = round(shutil.disk_usage(existing).free / 2**30, 1)
     if not os.access(existing, os.W_OK):
@@ -45,7 +46,7 @@ def doctor(preset: str | None = None, shards: str | None = None, output: Path = 
     if shards is not None:
         try:
             names = expand_shards(shards)
-            facts["shards"], facts["samples"] = len(names), count_samples(names)
+            facts["shards"], facts["samples"] = len(names), samples_in(names)
         except AbairError as error:
             problems.append(str(error))
     if preset is not None:
@@ -59,9 +60,16 @@ def doctor(preset: str | None = None, shards: str | None = None, output: Path = 
     return AbairError.exit_status if problems else 0
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def _size(preset: str) -> dict[str, object]:
     architecture = preset_config(preset)
-    labels = len(BUILT_IN) + 1
+    labels = len(PAPER_FIVE) + 1
     with torch.device("meta"):
         backbone, estimator = Backbone(architecture, labels), Estimator(architecture.estimator_dim, labels)
         with FlopCounterMode(display=False) as counter:

@@ -1,7 +1,6 @@
 """``make bench``: speed as ratios, each pair of candidates measured alternately in one run."""
 
 import torch
-
 from tests.bench.blend import bench_blend
 from tests.bench.loader import bench_loader
 from tests.bench.synthesizer import bench_synthesizer

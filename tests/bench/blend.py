@@ -3,13 +3,13 @@
 from functools import partial
 
 import torch
+from tests.bench.timing import alternate, report, synchronized
 
 from abair_pl.degradations import PAPER_FIVE
 from abair_pl.models.adapters import Adapter, LowRankUpdate, adaptable_layers
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.presets import preset_config
-from tests.bench.timing import alternate, report, synchronized
 
 RANK = 4
 

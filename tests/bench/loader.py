@@ -15,8 +15,8 @@ from PIL import Image
 from skimage import data as photographs
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from abair_pl.data.build import build_shards
 from abair_pl.data.datamodule import RestorationDataModule
+from abair_pl.data.shards.build import build_shards
 
 ROUNDS = 7
 BATCH = 16

@@ -9,10 +9,10 @@ import albumentations as A
 import kornia.augmentation as K
 import numpy as np
 import torch
-
-from abair_pl.data.sample import load_photograph
-from abair_pl.degradations import PAPER_FIVE, Synthesizer, parse_degradation, resolve_degradations
 from tests.bench.timing import alternate, report, synchronized
+
+from abair_pl.data.shards.sample import load_photograph
+from abair_pl.degradations import PAPER_FIVE, Synthesizer, parse_degradation, resolve_degradations
 
 _PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "motorcycle_left", "rocket")
 

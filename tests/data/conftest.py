@@ -1,8 +1,13 @@
 """Small photographs, and shards built from them, that the tests of the data share."""
 
+import functools
+import http.server
 import io
+import struct
 import tarfile
-from collections.abc import Callable, Mapping
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from abair_pl.data.build import build_shards
+from abair_pl.data.shards.build import build_shards
 
 PHOTOGRAPHS = 12
 PER_SHARD = 3
@@ -51,6 +56,41 @@ def write_tar() -> Callable[[Path, Mapping[str, bytes]], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def png_header() -> Callable[[int, int], bytes]:
+    """``png_header(width, height)``: a PNG that promises a size, with hardly any pixels behind it."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def write(width: int, height: int) -> bytes:
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+    return write
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """``serve(folder)``: the address at which the folder's files can be had, on the loopback."""
+    servers: list[http.server.ThreadingHTTPServer] = []
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    def start(folder: Path) -> str:
+        handler = functools.partial(Quiet, directory=str(folder))
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="session")

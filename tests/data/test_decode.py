@@ -1,7 +1,5 @@
 import json
 import pickle
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,16 +25,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
         return (Path.touch, (self.mark,))
-
-
-def _png_header(width: int, height: int) -> bytes:
-    """A PNG that promises a size, with hardly any pixels behind it."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(("kind", "options"), LOSSLESS)
@@ -93,9 +81,11 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("size", [(30_000, 30_000), (200_001, 1000)])
-def test_a_header_that_promises_too_many_pixels_is_refused(size: tuple[int, int]) -> None:
+def test_a_header_that_promises_too_many_pixels_is_refused(
+    png_header: Callable[[int, int], bytes], size: tuple[int, int]
+) -> None:
     with pytest.raises(ImageError, match="huge"):
-        decode_image(_png_header(*size), "huge")
+        decode_image(png_header(*size), "huge")
 
 
 def test_members_are_decoded_by_role_and_suffix(picture: Picture, encoded: Encoded) -> None:
@@ -125,7 +115,7 @@ def test_members_off_the_allow_list_are_refused_and_never_unpickled(
 ) -> None:
     mark = tmp_path / "executed"
     sample = {"__key__": "k", "__url__": "s.tar", "png": encoded(picture(0)), member: pickle.dumps(Bomb(mark))}
-    with pytest.raises(ShardError, match=rf"k\.{member} in s\.tar: only images and JSON"):
+    with pytest.raises(ShardError, match=rf"k\.{member} in s\.tar: only images, JSON and whole"):
         decode_sample(sample)
     assert not mark.exists()
 
@@ -142,3 +132,51 @@ def test_a_sample_without_image_or_half_a_pair_is_refused(
 def test_damaged_json_is_refused_by_name(picture: Picture, encoded: Encoded) -> None:
     with pytest.raises(ShardError, match=r"k\.json"):
         decode_sample({"__key__": "k", "png": encoded(picture(0)), "json": b"{"})
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"[" * 33 + b"]" * 33, "nested more than 32 deep"),
+        (b"[" * 100_000 + b"]" * 100_000, "damaged"),
+        (b'"' + b"x" * (1 << 20) + b'"', "more than 1048576"),
+    ],
+)
+def test_json_beyond_reason_is_refused(picture: Picture, encoded: Encoded, data: bytes, said: str) -> None:
+    with pytest.raises(ShardError, match=said):
+        decode_sample({"__key__": "k", "png": encoded(picture(0)), "json": data})
+
+
+@pytest.mark.parametrize("member", ["cls", "id", "index"])
+def test_whole_numbers_are_read(picture: Picture, encoded: Encoded, member: str) -> None:
+    assert decode_sample({"__key__": "k", "png": encoded(picture(0)), member: b"-12\n"})[member] == -12
+
+
+@pytest.mark.parametrize("data", [b"", b"1.5", b"0x10", b"1" * 19, b"cat", b"1 2", "\u0661".encode(), pickle.dumps(3)])
+def test_other_numbers_are_refused_by_name(picture: Picture, encoded: Encoded, data: bytes) -> None:
+    with pytest.raises(ShardError, match=r"k\.cls in a shard: .* is no whole number"):
+        decode_sample({"__key__": "k", "png": encoded(picture(0)), "cls": data})
+
+
+@pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_depth_is_read_in_shares_of_its_largest_number(
+    picture: Picture, encoded: Encoded, kind: type[np.generic], top: int
+) -> None:
+    shades = np.linspace(0, top, 40 * 48).reshape(40, 48).astype(kind)
+    depth = decode_sample({"__key__": "k", "png": encoded(picture(0)), "depth.png": encoded(shades)})["depth"]
+    assert depth.dtype == np.float32
+    assert (depth.min(), depth.max()) == (0.0, 1.0)
+    assert np.abs(depth - shades / top).max() < 1e-6
+
+
+def test_depth_in_colour_is_refused(picture: Picture, encoded: Encoded) -> None:
+    with pytest.raises(ImageError, match=r"k\.depth\.png: an image of mode RGB; expected depth as grey"):
+        decode_sample({"__key__": "k", "png": encoded(picture(0)), "depth.png": encoded(picture(1))})
+
+
+@pytest.mark.parametrize("members", [("input.png", "target.png"), ("png", "depth.png")])
+def test_images_of_unequal_sizes_are_refused(picture: Picture, encoded: Encoded, members: tuple[str, str]) -> None:
+    images = (picture(0), picture(0, 40, 32)[..., 0])
+    sample = {member: encoded(image) for member, image in zip(members, images, strict=True)}
+    with pytest.raises(ImageError, match=r"k has images of unequal sizes \(.* 48 x 40, .* 32 x 40\)"):
+        decode_sample({"__key__": "k", **sample})

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from abair_pl.data.manifest import Manifest, ShardEntry, count_samples, expand_shards, file_sha256, shard_layout
+from abair_pl.data.manifest import Manifest, ShardEntry, count_samples, file_sha256, shard_layout
+from abair_pl.data.streaming.sources import expand_shards
 from abair_pl.errors import ShardError
 
 
@@ -40,6 +41,25 @@ def test_what_is_written_is_read(folder: Path, manifest: Manifest) -> None:
     assert not list(folder.glob("*.partial"))
 
 
+def test_what_was_left_out_is_summed_over_shards(tmp_path: Path) -> None:
+    shards = [ShardEntry("a", 1, 1, "00", too_small=2, broken=["x"]), ShardEntry("b", 1, 1, "00", 1, ["y", "z"])]
+    Manifest("clean", "00", complete=True, shards=shards, dataset="div2k", found=8, expected=800).write(tmp_path)
+    read = Manifest.read(tmp_path)
+    assert (read.too_small, read.broken, read.dataset) == (3, ["x", "y", "z"], "div2k")
+    assert (read.found, read.expected) == (8, 800)
+
+
+def test_a_manifest_of_the_first_release_is_read(folder: Path, manifest: Manifest) -> None:
+    def forget(values: dict[str, Any]) -> None:
+        for name in ("dataset", "split", "found", "expected"):
+            del values[name]
+        for entry in values["shards"]:
+            del entry["too_small"], entry["broken"]
+
+    _change(folder, forget)
+    assert Manifest.read(folder) == manifest
+
+
 def test_a_missing_manifest_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"has no manifest\.json; make it with: abair-pl shards build"):
         Manifest.read(tmp_path)
@@ -71,44 +91,6 @@ def test_another_version_is_refused_as_such(folder: Path, extra: dict[str, int])
 def test_file_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"shard" * 1000)
     assert file_sha256(tmp_path / "file") == hashlib.sha256(b"shard" * 1000).hexdigest()
-
-
-def test_shards_are_expanded_from_folder_braces_and_list(folder: Path) -> None:
-    names = [str(folder / f"a-00000{index}.tar") for index in (0, 1)]
-    assert expand_shards(str(folder)) == names
-    assert expand_shards(f"{folder}/a-{{000000..000001}}.tar") == names
-    assert expand_shards([names[1], names[0]]) == names[::-1]
-    assert expand_shards([str(folder), names[0]]) == [*names, names[0]]
-
-
-def test_urls_are_expanded_and_not_looked_for() -> None:
-    urls = [f"https://example.org/gld-00{index}.tar" for index in range(3)]
-    assert expand_shards("https://example.org/gld-{000..002}.tar") == urls
-
-
-def test_shell_commands_are_refused() -> None:
-    with pytest.raises(ShardError, match="would run a shell command"):
-        expand_shards("pipe:cat x.tar")
-
-
-@pytest.mark.parametrize(
-    ("sources", "said"),
-    [
-        ("{folder}/empty", r"has no \.tar file; make shards with"),
-        ("{folder}/a-{{000000..000002}}.tar", r"no shard at .*a-000002\.tar"),
-        (["{folder}/missing.tar"], r"no shard at .*missing\.tar"),
-        ("{folder}/a-{{000000..", "braces"),
-        ([], "no shards given"),
-        ("", "no shards given"),
-        ([""], "no shards given"),
-        (["{folder}/a-000000.tar", ""], "no shards given"),
-    ],
-)
-def test_shards_that_are_not_there_are_refused(folder: Path, sources: str | list[str], said: str) -> None:
-    (folder / "empty").mkdir()
-    filled = [source.format(folder=folder) for source in ([sources] if isinstance(sources, str) else sources)]
-    with pytest.raises(ShardError, match=said):
-        expand_shards(filled[0] if isinstance(sources, str) else filled)
 
 
 def test_samples_are_counted_from_the_manifests(folder: Path) -> None:

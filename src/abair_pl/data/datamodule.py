@@ -1,10 +1,10 @@
 """The LightningDataModule: shards on the CPU, degradations on the device."""
 
 import hashlib
-import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
@@ -12,10 +12,14 @@ from torch.utils.data import DataLoader
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
 from abair_pl.data.augment import Augmentation
-from abair_pl.data.manifest import MANIFEST_NAME, count_samples, expand_shards, file_sha256, shard_layout
-from abair_pl.data.streaming import ExactStream, PhotoSample, TrainStream, collate
-from abair_pl.degradations import Degradation, Synthesizer, resolve_degradations
-from abair_pl.degradations.random import combine
+from abair_pl.data.manifest import MANIFEST_NAME, file_sha256
+from abair_pl.data.streaming.beside import layout_of, samples_in
+from abair_pl.data.streaming.collate import PhotoSample, collate
+from abair_pl.data.streaming.fetch import ShardOpener
+from abair_pl.data.streaming.resume import StreamRecord
+from abair_pl.data.streaming.sources import Source, Sources, expand_shards, expand_sources, is_remote, shown
+from abair_pl.data.streaming.stream import ExactStream, TrainStream
+from abair_pl.data.synthesis import Synthesis, SynthesisConfig
 from abair_pl.errors import InputError, ShardError
 
 _LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 11, "shuffle_buffer": 1, "workers": 0, "seed": 0}
@@ -24,11 +28,12 @@ _LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 11, "shuffle_buffer": 
 class RestorationDataModule(L.LightningDataModule):
     """Streams shards and degrades them on the device.
 
-    Which degradations are made is the module's to say: its ``degradations`` in the order of the labels, and its
-    ``training_degradation`` where a phase trains on a single one. Shards of real pairs need a module with a single one.
+    Which degradations are made is the module's to say: its ``degradations`` in the order of the labels. Shards of real
+    pairs need a module with a single one.
 
     Args:
-        train: Shards to train on: a folder, a path or URL with braces such as ``gld-{000000..000999}.tar``, or a list.
+        train: Shards to train on: a folder, a path or URL (https, s3) with braces such as ``gld-{000000..000999}.tar``,
+            a list, or a mapping from such sources to the weights by which they are mixed.
         val: Shards to validate on, with their manifest beside them.
         test: Shards to test on; those of ``val`` if left out.
         batch_size: Photographs in an optimizer step, over all devices and accumulated batches together.
@@ -37,14 +42,18 @@ class RestorationDataModule(L.LightningDataModule):
         workers: Loader processes for each device.
         shuffle_buffer: Samples that a worker mixes.
         seed: Seed of order, patches and degradations.
-        cutmix_probability: Share of training photographs with several degradations in regions.
-        clean_probability: Share of the other training photographs that stay clean.
-        operators: Degradations to use in place of, or beside, the built-in ones; matched by their ``name``.
+        synthesis: How training photographs are degraded.
+        cache_dir: Folder on a local disk where downloaded shards are kept; without it, each is downloaded whenever it
+            is read.
+        cache_gb: What they may take there, in 10^9 bytes; the least recently used go first. No limit if left out.
+        allow_pipe: Whether sources of the kind ``pipe:COMMAND`` may run shell commands.
+        max_broken_share: Largest share of training samples that may be left out because they cannot be decoded,
+            judged by each worker from 200 samples on.
     """
 
     def __init__(
         self,
-        train: str | list[str],
+        train: Sources,
         val: str | list[str],
         test: str | list[str] | None = None,
         batch_size: int = 32,
@@ -53,9 +62,11 @@ class RestorationDataModule(L.LightningDataModule):
         workers: int = 4,
         shuffle_buffer: int = 1000,
         seed: int = 0,
-        cutmix_probability: float = 0.0,
-        clean_probability: float = 0.0,
-        operators: list[Degradation] | None = None,
+        synthesis: SynthesisConfig = SynthesisConfig(),  # noqa: B008 - frozen
+        cache_dir: Path | None = None,
+        cache_gb: float | None = None,
+        allow_pipe: bool = False,
+        max_broken_share: float = 0.01,
     ) -> None:
         super().__init__()
         self.train = train
@@ -67,66 +78,67 @@ class RestorationDataModule(L.LightningDataModule):
         self.workers = workers
         self.shuffle_buffer = shuffle_buffer
         self.seed = seed
-        self.cutmix_probability = cutmix_probability
-        self.clean_probability = clean_probability
-        self.operators = operators or []
-        self.degradations: list[str] = []
-        self.training_degradation: str | None = None
-        self._synthesizer: Synthesizer | None = None
+        self.synthesis = synthesis
+        self.max_broken_share = max_broken_share
+        self.open_shard = ShardOpener(cache_dir, cache_gb, allow_pipe)
+        self._made: Synthesis | None = None
+        self._record = StreamRecord()
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 message = f"data.{name} is {getattr(self, name)}; expected at least {least}"
                 raise InputError(message)
+        if not 0.0 <= max_broken_share <= 1.0:
+            message = f"data.max_broken_share is {max_broken_share}; expected a share in [0, 1]"
+            raise InputError(message)
+        if cache_gb is not None and (cache_dir is None or cache_gb <= 0):
+            message = f"data.cache_gb is {cache_gb}; expected a positive number together with data.cache_dir"
+            raise InputError(message)
 
     def setup(self, stage: str) -> None:
         """Take over what the module asks for, and check the shards and the synthesis before the first batch."""
         if self.trainer is not None:
             module: Any = self.trainer.lightning_module
-            self.prepare_synthesis(module.degradations, module.training_degradation)
+            self.prepare_synthesis(module.degradations)
             if stage == "fit":
-                shards = expand_shards(self.train)
-                self._check_shards(shards)
-                if shard_layout(shards) == "clean":
-                    _ = self.synthesizer
+                self._record = StreamRecord()
+                sources = self._sources()
+                self._check_shards(sources)
+                if any(layout_of(source.shards) == "clean" for source in sources):
+                    _ = self.made.synthesizer
+            samples_in(self._expanded(self.val if stage in ("fit", "validate") else self.test or self.val))
 
-    def prepare_synthesis(self, degradations: list[str], training_degradation: str | None = None) -> None:
-        """Say what is to be synthesized.
-
-        Args:
-            degradations: Names in the order of the labels.
-            training_degradation: The only one to train on; None for all.
-        """
-        self.degradations = degradations
-        self.training_degradation = training_degradation
-        self._synthesizer = None
+    def prepare_synthesis(self, degradations: list[str]) -> None:
+        """Say what is to be synthesized: names in the order of the labels."""
+        self._made = Synthesis(self.synthesis, degradations)
 
     @property
-    def synthesizer(self) -> Synthesizer:
-        """Makes the degradations, from when they are first needed: real pairs need none, and may have any name.
+    def made(self) -> Synthesis:
+        """What degrades the batches.
 
         Raises:
-            InputError: Nothing is to be synthesized yet, a name is neither built in nor among the operators, or a
-                probability is out of bounds.
+            InputError: It is not known yet what is to be synthesized.
         """
-        if not self.degradations:
+        if self._made is None:
             message = "no degradations are set; expected at least one: pass a module's to prepare_synthesis()"
             raise InputError(message)
-        if self._synthesizer is None:
-            self._synthesizer = Synthesizer(
-                resolve_degradations(self.degradations, self.operators),
-                cutmix_probability=self.cutmix_probability,
-                clean_probability=self.clean_probability,
-            )
-        return self._synthesizer
+        return self._made
 
-    def _check_shards(self, shards: list[str]) -> None:
+    def _sources(self) -> list[Source]:
+        return expand_sources(self.train, self.open_shard.allow_pipe)
+
+    def _expanded(self, source: str | list[str]) -> list[str]:
+        return expand_shards(source, self.open_shard.allow_pipe)
+
+    def _check_shards(self, sources: list[Source]) -> None:
         ranks, workers = self._world_size, max(self.workers, 1)
-        if len(shards) < ranks * workers:
-            message = (
-                f"{len(shards)} training shards for {ranks} ranks x {workers} workers; expected at least "
-                f"{ranks * workers}: set --data.workers lower, or build with a smaller --samples-per-shard"
-            )
-            raise ShardError(message)
+        for source in sources:
+            if len(source.shards) < ranks * workers:
+                message = (
+                    f"{len(source.shards)} training shards in {source.name} for {ranks} ranks x {workers} workers; "
+                    f"expected at least {ranks * workers}: set --data.workers lower, or build with a smaller "
+                    "--samples-per-shard"
+                )
+                raise ShardError(message)
         parts = ranks * self._accumulation
         split = f"{ranks} devices x {self._accumulation} accumulated batches"
         if self.batch_size % parts:
@@ -156,19 +168,50 @@ class RestorationDataModule(L.LightningDataModule):
 
     def provenance(self) -> dict[str, Any]:
         """Facts about the data for a bundle: where it came from, its manifests' digest, and the seed."""
-        folders = sorted({str(Path(shard).parent) for shard in expand_shards(self.train) if "://" not in shard})
+        sources = self._sources()
+        shards = [shard for source in sources for shard in source.shards if not is_remote(shard)]
+        folders = sorted({str(Path(shard).parent) for shard in shards})
         manifests = [Path(folder, MANIFEST_NAME) for folder in folders]
         digests = "".join(file_sha256(manifest) for manifest in manifests if manifest.exists())
         digest = hashlib.sha256(digests.encode()).hexdigest()[:16]
-        facts = {"data_manifest": digest, "data_seed": self.seed}
+        weights = {shown(source.name): source.weight for source in sources}
+        facts = {"data_manifest": digest, "data_seed": self.seed, "data_sources": weights}
         return {**facts, "batch_size": self.batch_size, "patch_px": self.patch_px}
 
     def train_dataloader(self) -> DataLoader[PhotoSample]:
-        """An endless loader; the trainer counts steps."""
-        augmentation = Augmentation(self.patch_px, random=True)
-        shards = expand_shards(self.train)
-        stream = TrainStream(shards, augmentation, self.seed, self._rank, self._world_size, self.shuffle_buffer)
-        return self._loader(stream, self._device_batch_size)
+        """An endless loader; the trainer counts steps. It goes on where training stands whenever it is iterated."""
+        stream = TrainStream(
+            self._sources(),
+            Augmentation(self.patch_px, random=True),
+            self.seed,
+            self._rank,
+            self._world_size,
+            self.shuffle_buffer,
+            self.open_shard,
+            self.max_broken_share,
+            self._record.resume(self._stream_settings(), self._rank),
+        )
+        # Workers take over the position when they start, so they are started anew for each iteration.
+        return self._loader(stream, self._device_batch_size, persistent_workers=False)
+
+    def _stream_settings(self) -> dict[str, Any]:
+        """What the positions in a checkpoint depend on."""
+        settings = {"seed": self.seed, "world_size": self._world_size, "workers": max(self.workers, 1)}
+        sources = [[len(source.shards), source.weight] for source in self._sources()]
+        return {**settings, "shuffle_buffer": self.shuffle_buffer, "sources": sources}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position of the training stream on all ranks, for a checkpoint (Lightning calls this on each rank)."""
+        return self._record.state(self._stream_settings(), self._rank)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at the position of a checkpoint when the training loader is made."""
+        self._record.load(state_dict)
+
+    def _note(self, batch: PhotoBatch) -> None:
+        """Remember how far training has come, for the next checkpoint."""
+        if batch.position is not None and self.trainer is not None:
+            self._record.note(batch.position, batch.broken, max(self.workers, 1), self.trainer)
 
     def val_dataloader(self) -> DataLoader[PhotoSample]:
         """Each validation photograph once over all ranks."""
@@ -183,54 +226,35 @@ class RestorationDataModule(L.LightningDataModule):
         return self._exact_loader(self.test or self.val, patch_px=None, batch_size=1)
 
     def _exact_loader(self, source: str | list[str], patch_px: int | None, batch_size: int) -> DataLoader[PhotoSample]:
-        shards = expand_shards(source)
+        shards = self._expanded(source)
         augmentation = Augmentation(patch_px, random=False)
-        samples = count_samples(shards)
-        stream = ExactStream(shards, samples, augmentation, self.seed, self._rank, self._world_size)
-        return self._loader(stream, batch_size)
+        count = samples_in(shards)
+        stream = ExactStream(shards, count, augmentation, self.seed, self._rank, self._world_size, self.open_shard)
+        return self._loader(stream, batch_size, persistent_workers=self.workers > 0)
 
-    def _loader(self, stream: TrainStream | ExactStream, batch_size: int) -> DataLoader[PhotoSample]:
+    def _loader(
+        self, stream: TrainStream | ExactStream, batch_size: int, persistent_workers: bool
+    ) -> DataLoader[PhotoSample]:
         return DataLoader(
             stream,
             batch_size,
             num_workers=self.workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=persistent_workers,
+            worker_init_fn=_use_one_thread,
         )
 
     def on_after_batch_transfer(self, batch: PhotoBatch, dataloader_idx: int) -> RestorationBatch:
         """Degrade on the device, in float32: training by each sample's seed, evaluation with every degradation."""
-        clean = batch.clean.float() / 255.0
+        self._note(batch)
         if self.trainer is not None and self.trainer.predicting:
-            degraded = clean if batch.degraded is None else batch.degraded.float() / 255.0
-            return RestorationBatch(
-                clean, degraded, torch.zeros_like(batch.clean[:, 0]).long(), batch.keys, batch.valid
-            )
-        if batch.degraded is not None:
-            return self._pairs(batch, clean)
-        synthesizer = self.synthesizer
-        training = self.trainer is not None and self.trainer.training
-        if training:
-            synthesis = synthesizer(clean, synthesizer.plan(batch.seeds, self.training_degradation))
-            return RestorationBatch(clean, synthesis.degraded, synthesis.labels, batch.keys, batch.valid)
-        names = [self.training_degradation] if self.training_degradation else self.degradations
-        parts = []
-        for name in names:
-            seeds = torch.tensor([combine(seed, zlib.crc32(name.encode())) for seed in batch.seeds.tolist()])
-            parts.append(synthesizer(clean, synthesizer.plan(seeds, name)))
-        return RestorationBatch(
-            clean=clean.repeat(len(names), 1, 1, 1),
-            degraded=torch.cat([part.degraded for part in parts]),
-            labels=torch.cat([part.labels for part in parts]),
-            keys=batch.keys * len(names),
-            valid=batch.valid.repeat(len(names)),
-        )
+            return self.made.untouched(batch)
+        if self.trainer is not None and self.trainer.training:
+            return self.made.training(batch, self.trainer.global_step)
+        return self.made.evaluation(batch)
 
-    def _pairs(self, batch: PhotoBatch, clean: torch.Tensor) -> RestorationBatch:
-        if self.training_degradation is None or batch.degraded is None:
-            message = "shards of pairs carry no labels; expected a phase that trains on a single degradation"
-            raise InputError(message)
-        label = 1 + self.degradations.index(self.training_degradation)
-        labels = torch.full((len(clean), *clean.shape[2:]), label, device=clean.device)
-        return RestorationBatch(clean, batch.degraded.float() / 255.0, labels, batch.keys, batch.valid)
+
+def _use_one_thread(worker: int) -> None:
+    """Keep a loader's process from starting as many threads as there are cores (PyTorch's it limits itself)."""
+    cv2.setNumThreads(0)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,10 @@ from abair_pl.errors import ImageError, ShardError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 MAX_PIXELS = 200_000_000
+MAX_JSON_BYTES = 1 << 20
+MAX_JSON_DEPTH = 32
+NUMBER_SUFFIXES = ("cls", "id", "index")
+_MAX_DIGITS = 18
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL refuses twice as many, which by its own default is less than ours
 
 Sample = dict[str, Any]
@@ -70,7 +75,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         top = 1.0 if image.mode == "F" else 65535.0
         shades = np.clip(np.asarray(image, dtype=np.float32) / top, 0.0, 1.0)
         image = Image.fromarray(np.round(shades * 255.0).astype(np.uint8))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -90,15 +95,38 @@ def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
         return np.asarray(to_rgb(image))
 
 
+def decode_depth(data: bytes, name: str) -> NDArray[np.float32]:
+    """Decode a depth map: grey of 8 or 16 bits.
+
+    Args:
+        data: The file's bytes.
+        name: What to call it in errors.
+
+    Returns:
+        ``(H, W)`` in [0, 1], of which 1 stands for the largest number of that many bits.
+
+    Raises:
+        ImageError: The bytes are no grey image, are cut short, or hold more than 200 megapixels.
+    """
+    with open_image(io.BytesIO(data), name) as image:
+        if image.mode != "L" and not image.mode.startswith("I"):
+            message = f"{name}: an image of mode {image.mode}; expected depth as grey of 8 or 16 bits"
+            raise ImageError(message)
+        top = 255.0 if image.mode == "L" else 65535.0
+        return np.clip(np.asarray(image, dtype=np.float32) / np.float32(top), 0.0, 1.0)
+
+
 def decode_sample(sample: Mapping[str, Any]) -> Sample:
     """Decode the members of a WebDataset sample.
 
-    Images become ``(H, W, 3)`` uint8 arrays under ``image``, ``input`` or ``target``; ``json`` is parsed; members of
-    any other kind are refused.
+    Images become ``(H, W, 3)`` uint8 arrays under ``image``, ``input`` or ``target``; ``depth.png`` becomes ``depth``,
+    ``(H, W)`` float32 in [0, 1]; ``json`` is parsed, and ``cls``, ``id`` and ``index`` are whole numbers. Members of
+    any other kind are refused, whatever is in them.
 
     Raises:
-        ShardError: A member's kind is not on the allow-list, its JSON is damaged, or the sample has no image.
-        ImageError: An image cannot be read.
+        ShardError: A member's kind is not on the allow-list, its JSON or number is damaged or too large, or the sample
+            has no image.
+        ImageError: An image cannot be read, or the images differ in size.
     """
     key = str(sample["__key__"])
     shard = sample.get("__url__", "a shard")
@@ -109,20 +137,50 @@ def decode_sample(sample: Mapping[str, Any]) -> Sample:
         role, _, suffix = member.lower().rpartition(".")
         if suffix in IMAGE_SUFFIXES and role in ("", "input", "target"):
             decoded[role or "image"] = decode_image(data, f"{key}.{member}")
+        elif member.lower() == "depth.png":
+            decoded["depth"] = decode_depth(data, f"{key}.{member}")
         elif suffix == "json":
             decoded["json"] = _parse_json(data, f"{key}.{member} in {shard}")
+        elif member.lower() in NUMBER_SUFFIXES:
+            decoded[member.lower()] = _parse_number(data, f"{key}.{member} in {shard}")
         else:
-            message = f"{key}.{member} in {shard}: only images and JSON are read from shards"
+            message = f"{key}.{member} in {shard}: only images, JSON and whole numbers are read from shards"
             raise ShardError(message)
     if "image" not in decoded and not {"input", "target"} <= decoded.keys():
         message = f"sample {key} has members {sorted(decoded)}; expected one image, or an input and a target"
         raise ShardError(message)
+    sizes = {role: decoded[role].shape[:2] for role in ("image", "input", "target", "depth") if role in decoded}
+    if len(set(sizes.values())) > 1:
+        found = ", ".join(f"{role} {width} x {height}" for role, (height, width) in sizes.items())
+        message = f"{key} has images of unequal sizes ({found}); expected the same"
+        raise ImageError(message)
     return decoded
 
 
 def _parse_json(data: bytes, name: str) -> Any:
     try:
-        return json.loads(data)
-    except ValueError as error:
+        if len(data) > MAX_JSON_BYTES:
+            message = f"{len(data)} bytes, more than {MAX_JSON_BYTES}"
+            raise ValueError(message)
+        value = json.loads(data)
+        _check_depth(value, MAX_JSON_DEPTH)
+    except (ValueError, RecursionError) as error:
         message = f"{name}: damaged ({error}); expected JSON: mend it and build the shard again"
         raise ShardError(message) from error
+    return value
+
+
+def _check_depth(value: Any, allowed: int) -> None:
+    if isinstance(value, dict | list):
+        if allowed == 0:
+            message = f"nested more than {MAX_JSON_DEPTH} deep"
+            raise ValueError(message)
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, allowed - 1)
+
+
+def _parse_number(data: bytes, name: str) -> int:
+    if not re.fullmatch(rb"-?[0-9]{1,%d}\s*" % _MAX_DIGITS, data):
+        message = f"{name}: {data[:24]!r} is no whole number of up to {_MAX_DIGITS} digits: build the shard again"
+        raise ShardError(message)
+    return int(data)

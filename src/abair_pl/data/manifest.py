@@ -2,28 +2,37 @@
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import braceexpand
-
+from abair_pl.atomic import published
 from abair_pl.errors import ShardError
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
-Layout = Literal["clean", "paired"]
+Kind = Literal["clean", "paired"]
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard: its file name, number of samples, size in bytes, and sha256."""
+    """One shard.
+
+    Attributes:
+        name: Its file name.
+        samples: Number of samples in it.
+        size_bytes: Its size.
+        sha256: Its hash.
+        too_small: Number of samples that were left out of it for their size.
+        broken: Those that were left out because they could not be read, and why.
+    """
 
     name: str
     samples: int
     size_bytes: int
     sha256: str
+    too_small: int = 0
+    broken: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -36,24 +45,41 @@ class Manifest:
         complete: False while a build is under way.
         shards: The shards, in order.
         version: Version of this format.
+        dataset: Name of the folder structure that was read.
+        split: Part of the data set.
+        found: Number of samples that its folder had.
+        expected: Number of samples that a whole folder has; None where that is not known.
     """
 
-    layout: Layout
+    layout: Kind
     source_sha256: str
     complete: bool
     shards: list[ShardEntry] = field(default_factory=list)
     version: int = FORMAT_VERSION
+    dataset: str = "clean"
+    split: str = "all"
+    found: int | None = None
+    expected: int | None = None
 
     @property
     def samples(self) -> int:
         """Number of samples in all shards."""
         return sum(shard.samples for shard in self.shards)
 
+    @property
+    def too_small(self) -> int:
+        """Number of samples that were left out for their size."""
+        return sum(shard.too_small for shard in self.shards)
+
+    @property
+    def broken(self) -> list[str]:
+        """Samples that were left out because they could not be read."""
+        return [name for shard in self.shards for name in shard.broken]
+
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``, in one step."""
-        partial = folder / f".{MANIFEST_NAME}.partial"
-        partial.write_text(json.dumps({**asdict(self), "samples": self.samples}, indent=2) + "\n")
-        os.replace(partial, folder / MANIFEST_NAME)
+        with published(folder / MANIFEST_NAME) as partial:
+            partial.write_text(json.dumps({**asdict(self), "samples": self.samples}, indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -88,52 +114,6 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def expand_shards(sources: str | list[str]) -> list[str]:
-    """The shards that a setting stands for.
-
-    Args:
-        sources: A folder of ``.tar`` files, a path or URL with braces such as ``gld-{000000..000999}.tar``, or a list
-            of these.
-
-    Returns:
-        Paths or URLs, in order.
-
-    Raises:
-        ShardError: None is given, a folder has no shard, a file does not exist, or braces do not match.
-    """
-    given = [sources] if isinstance(sources, str) else sources
-    if not given or not all(given):
-        message = f"no shards given in {sources!r}; expected a folder, a path with braces, or a list of these"
-        raise ShardError(message)
-    shards: list[str] = []
-    for source in given:
-        folder = Path(source)
-        if folder.is_dir():
-            found = sorted(str(path) for path in folder.glob("*.tar"))
-            if not found:
-                message = f"{source} has no .tar file; make shards with: abair-pl shards build --output {source}"
-                raise ShardError(message)
-            shards += found
-            continue
-        for name in _expand_braces(source):
-            if name.startswith("pipe:"):
-                message = f"{name} would run a shell command; expected a .tar file, a folder of them, or a URL"
-                raise ShardError(message)
-            if "://" not in name and not Path(name).is_file():
-                message = f"no shard at {name}; expected a .tar file, a folder of them, or a URL"
-                raise ShardError(message)
-            shards.append(name)
-    return shards
-
-
-def _expand_braces(source: str) -> list[str]:
-    try:
-        return list(braceexpand.braceexpand(source))
-    except ValueError as error:
-        message = f"{source} has unbalanced braces; expected them in pairs, such as gld-{{000000..000999}}.tar"
-        raise ShardError(message) from error
-
-
 def count_samples(shards: list[str]) -> int:
     """Number of samples in shards that lie beside their manifests.
 
@@ -155,7 +135,7 @@ def count_samples(shards: list[str]) -> int:
     return total
 
 
-def shard_layout(shards: list[str]) -> Layout:
+def shard_layout(shards: list[str]) -> Kind:
     """The layout of shards by the manifest beside the first one; ``clean`` where there is none to read."""
     folder = Path(shards[0]).parent
     return Manifest.read(folder).layout if (folder / MANIFEST_NAME).is_file() else "clean"

@@ -135,7 +135,7 @@ def _pairs(
         if draws < 1:
             message = f"draws is {draws}; expected at least 1"
             raise InputError(message)
-        synthesizers = {spec: Synthesizer([parse_degradation(spec)]) for spec in degrade}
+        synthesizers = {spec: Synthesizer.only(parse_degradation(spec)) for spec in degrade}
         paths = find_images([clean])
         made = (
             _synthetic_pair(path, spec, synthesizer, seed, draw)
@@ -165,7 +165,7 @@ def _real_pair(degraded: Path, clean: Path) -> _Pair:
 def _synthetic_pair(path: Path, spec: str, synthesizer: Synthesizer, seed: int, draw: int) -> _Pair:
     clean = read_photograph(path).pixels
     seeds = torch.tensor([combine(combine(seed, draw), zlib.crc32(path.stem.encode()))])
-    name = synthesizer.names[0]
+    name = synthesizer.sources[-1]
     synthesis = synthesizer(clean[None], synthesizer.plan(seeds, name))
     return _Pair(path.stem, spec, name, draw, synthesis.degraded[0], clean)
 

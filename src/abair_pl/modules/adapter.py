@@ -50,7 +50,6 @@ class AdapterModule(RestorationModule):
         self.bundle = bundle
         self.adapter = adapter
         self.degradations = [degradation]
-        self.training_degradation = degradation
         self.has_weights = bundle.config.adapters.get(degradation) == adapter
         start = bundle.path / "adapters" / degradation if self.has_weights else None
         self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone, start)

@@ -80,9 +80,6 @@ class RestorationModule(L.LightningModule):
     has_weights = False
     """Whether a bundle gave the weights that this phase trains."""
 
-    training_degradation: str | None = None
-    """The only degradation to train on and to measure; None for all."""
-
     def __init__(self, optimization: OptimizationConfig, save_to: Path, identity: Mapping[str, Any]) -> None:
         super().__init__()
         self.save_hyperparameters({**identity, "optimization": asdict(optimization)}, logger=False)
@@ -119,8 +116,7 @@ class RestorationModule(L.LightningModule):
 
     def make_metrics(self) -> None:
         """Make the metrics; called once by subclasses when ``degradations`` is known."""
-        names = [self.training_degradation] if self.training_degradation else self.degradations
-        self.restoration_metrics = nn.ModuleDict({name: RestorationMetrics() for name in names})
+        self.restoration_metrics = nn.ModuleDict({name: RestorationMetrics() for name in self.degradations})
 
     def setup(self, stage: str) -> None:
         """Check, before the strategy wraps the module, that exactly what is meant to be trained is.

@@ -13,21 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-_LABEL_COLORS = np.array(
-    [
-        (235, 235, 235),
-        (66, 135, 245),
-        (158, 158, 158),
-        (233, 116, 81),
-        (130, 190, 90),
-        (60, 50, 110),
-        (120, 220, 230),
-        (240, 200, 60),
-        (200, 110, 200),
-    ],
-    dtype=np.uint8,
-)
-"""Colours of labels in panels: clean, rain, haze, noise, blur, low_light, and further ones in turn."""
+from abair_pl.palette import paint_labels
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -119,8 +105,7 @@ def draw_panel(rows: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> NDArray[np.
     for clean, degraded, restored, labels in rows:
         images = torch.cat([clean, degraded, restored], dim=2).float().clamp(0.0, 1.0)
         photographs = (images.permute(1, 2, 0).cpu().numpy() * 255.0).round().astype(np.uint8)
-        colors = _LABEL_COLORS[labels.cpu().numpy() % len(_LABEL_COLORS)]
-        drawn.append(np.concatenate([photographs, colors], axis=1))
+        drawn.append(np.concatenate([photographs, paint_labels(labels)], axis=1))
     return np.concatenate(drawn, axis=0)
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
@@ -70,7 +69,7 @@ class EstimatorModule(RestorationModule):
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
         logits = self.estimator(batch.degraded).float()
-        target = label_shares(batch.labels, logits.shape[1])
+        target = batch.shares / batch.shares.sum(dim=1, keepdim=True)
         classification = F.cross_entropy(logits, target)
         correct = (logits.argmax(dim=1) == target.argmax(dim=1)).float().mean()
         parts = {"classification": classification, "accuracy": correct}
@@ -97,18 +96,3 @@ class EstimatorModule(RestorationModule):
 
     def save_bundle(self, provenance: dict[str, Any]) -> None:
         save_estimator(self.save_to, self.bundle, self.estimator, provenance)
-
-
-def label_shares(labels: Tensor, classes: int) -> Tensor:
-    """The share of an image that each label covers: a soft target where degradations are mixed.
-
-    Args:
-        labels: ``(B, H, W)``.
-        classes: Number of labels, clean among them.
-
-    Returns:
-        ``(B, classes)``; rows sum to 1.
-    """
-    flat = labels.flatten(1)
-    shares = torch.zeros(len(flat), classes, device=labels.device)
-    return shares.scatter_add_(1, flat, torch.full(flat.shape, 1.0 / flat.shape[1], device=labels.device))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, save_backbone
-from abair_pl.degradations import BUILT_IN
+from abair_pl.degradations import PAPER_FIVE
 from abair_pl.errors import InputError
 from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
 from abair_pl.models.backbone import Backbone
@@ -41,7 +41,7 @@ class PretrainModule(RestorationModule):
         segmentation_weight: float = 0.1,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
     ) -> None:
-        names = list(degradations or BUILT_IN)
+        names = list(degradations or PAPER_FIVE)
         identity = {"preset": preset, "degradations": names, "loss": loss, "segmentation_weight": segmentation_weight}
         super().__init__(optimization, save_to, identity)
         self.preset = preset

@@ -2,13 +2,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
-from abair_pl.data import sample as module
 from abair_pl.data.decode import decode_sample
-from abair_pl.data.manifest import Manifest, count_samples, expand_shards
-from abair_pl.data.sample import HELD_OUT_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, build_sample, load_photograph
-from abair_pl.data.streaming import read_samples
+from abair_pl.data.manifest import Manifest, count_samples
+from abair_pl.data.shards import sample as module
+from abair_pl.data.shards.sample import (
+    HELD_OUT_PHOTOGRAPHS,
+    TRAIN_PHOTOGRAPHS,
+    build_sample,
+    load_depth,
+    load_photograph,
+)
+from abair_pl.data.streaming.archive import read_samples
+from abair_pl.data.streaming.sources import expand_shards
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +74,43 @@ def test_tiles_cover_the_photograph_and_overlap(built: Path) -> None:
         covered[top : top + height, left : left + width] += 1
     assert covered.min() == 1
     assert (covered > 1).mean() > 0.3
+
+
+def test_measured_depth_is_far_where_disparity_is_small() -> None:
+    depth = load_depth().astype(float)
+    disparity = skimage.data.stereo_motorcycle()[2]
+    known = np.isfinite(disparity)
+    assert depth.shape == load_photograph("motorcycle_left").shape[:2]
+    assert (depth.min(), depth.max()) == (0.0, 65535.0)
+    by_disparity = np.argsort(disparity[known])
+    assert (np.diff(depth[known][by_disparity]) <= 0).all()
+    inverse = 1.0 / (disparity[known] + 31.086)
+    assert np.allclose(depth[known] / 65535, (inverse - inverse.min()) / np.ptp(inverse), atol=1e-4)
+
+
+def test_holes_in_the_depth_are_filled_from_beside_them() -> None:
+    depth = load_depth().astype(float)
+    known = np.isfinite(skimage.data.stereo_motorcycle()[2])
+    rows, columns = np.nonzero(~known[:, 1:] & known[:, :-1])  # unknown pixels with a known one to their left
+    edge = depth[rows, columns + 1]
+    assert len(edge) > 100
+    near = [known[max(r - 1, 0) : r + 2, c : c + 3] for r, c in zip(rows, columns, strict=True)]
+    values = [depth[max(r - 1, 0) : r + 2, c : c + 3] for r, c in zip(rows, columns, strict=True)]
+    assert all(value in around[there] for value, around, there in zip(edge, values, near, strict=True))
+
+
+def test_tiles_of_the_stereo_pair_carry_their_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TRAIN_PHOTOGRAPHS", ("motorcycle_left", "rocket"))
+    monkeypatch.setattr(module, "HELD_OUT_PHOTOGRAPHS", ("chelsea",))
+    build_sample(tmp_path, dead_leaves=1)
+    depth = load_depth()
+    tiles = 0
+    for sample in read_samples(expand_shards(str(tmp_path / "train"))):
+        decoded = decode_sample(sample)
+        assert ("depth" in decoded) == sample["__key__"].startswith("motorcycle_left")
+        if "depth" in decoded:
+            tiles += 1
+            top, left = (int(number) for number in sample["__key__"].split("-")[1:])
+            height, width = decoded["image"].shape[:2]
+            assert np.allclose(decoded["depth"] * 65535, depth[top : top + height, left : left + width], atol=0.5)
+    assert tiles == 12

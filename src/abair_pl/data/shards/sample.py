@@ -1,22 +1,25 @@
 """The sample that demo and tests train on: scikit-image's photographs and dead leaves, nothing downloaded."""
 
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
-from abair_pl.data.build import build_shards
-from abair_pl.data.dead_leaves import save_dead_leaves
+from abair_pl.data.shards.build import build_shards
+from abair_pl.data.shards.dead_leaves import encode_dead_leaves
+from abair_pl.data.shards.parallel import in_processes
 
 _COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
 _GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")  # the colour ones are few, and textures are textures
 TRAIN_PHOTOGRAPHS = (*_COLOR, *_GREY)
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
+_WITH_DEPTH = "motorcycle_left"
+_FOCAL_PX, _BASELINE_MM, _PRINCIPAL_POINTS_APART_PX = 994.978, 193.001, 31.086  # of the stereo pair, by scikit-image
 _TILE_PX = 288
 _STRIDE_PX = 192
 _MAX_TILES = 12
@@ -38,13 +41,14 @@ def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
         for folder in (train, val, held_out):
             folder.mkdir(parents=True, exist_ok=True)
         for name in TRAIN_PHOTOGRAPHS:
-            _save_tiles(load_photograph(name), train, name)
+            _save_tiles(load_photograph(name), train, name, load_depth() if name == _WITH_DEPTH else None)
         for name in HELD_OUT_PHOTOGRAPHS:
             photograph = load_photograph(name)
             Image.fromarray(photograph).save(held_out / f"{name}.png")
             _save_tiles(photograph, val, name)
-        with ProcessPoolExecutor() as pool:
-            list(pool.map(partial(save_dead_leaves, train, _SUFFIX), range(seed, seed + dead_leaves)))
+        seeds = range(seed, seed + dead_leaves)
+        for file, data in in_processes(partial(encode_dead_leaves, _SUFFIX), seeds, workers=0):
+            (train / file).write_bytes(data)
         build_shards(train, output / "train", samples_per_shard=32)
         build_shards(val, output / "val", samples_per_shard=4)
 
@@ -59,12 +63,35 @@ def load_photograph(name: str) -> NDArray[np.uint8]:
     return photograph if photograph.ndim == 3 else np.repeat(photograph[..., None], 3, axis=2)
 
 
-def _save_tiles(photograph: NDArray[np.uint8], folder: Path, name: str) -> None:
+def load_depth() -> NDArray[np.uint16]:
+    """The measured depth of ``motorcycle_left``, ``(H, W)``: 0 for the nearest point, 65535 for the farthest.
+
+    The distance is ``focal length x baseline / (disparity + distance of the principal points)``. Where it could not be
+    measured, mostly at edges that one camera does not see, it is that of the nearest pixel where it could.
+    """
+    disparity = np.asarray(skimage.data.stereo_motorcycle()[2], dtype=np.float64)
+    unknown = ~np.isfinite(disparity)
+    _, nearest = cv2.distanceTransformWithLabels(
+        unknown.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    measured = np.zeros(nearest.max() + 1)
+    measured[nearest[~unknown]] = disparity[~unknown]
+    distance = _FOCAL_PX * _BASELINE_MM / (measured[nearest] + _PRINCIPAL_POINTS_APART_PX)
+    scaled = (distance - distance.min()) / np.ptp(distance)
+    return np.round(scaled * 65535.0).astype(np.uint16)
+
+
+def _save_tiles(
+    photograph: NDArray[np.uint8], folder: Path, name: str, depth: NDArray[np.uint16] | None = None
+) -> None:
     """Cut a photograph into overlapping tiles that cover it; of a large one no more than twelve, evenly spread."""
     corners = [(top, left) for top in _starts(photograph.shape[0]) for left in _starts(photograph.shape[1])]
     for top, left in corners[:: -(-len(corners) // _MAX_TILES)]:
-        tile = photograph[top : top + _TILE_PX, left : left + _TILE_PX]
-        Image.fromarray(tile).save(folder / f"{name}-{top:04d}-{left:04d}.{_SUFFIX}")
+        tile = np.s_[top : top + _TILE_PX, left : left + _TILE_PX]
+        stem = f"{name}-{top:04d}-{left:04d}"
+        Image.fromarray(photograph[tile]).save(folder / f"{stem}.{_SUFFIX}")
+        if depth is not None:
+            Image.fromarray(depth[tile]).save(folder / f"{stem}.depth.png")
 
 
 def _starts(side: int) -> list[int]:

@@ -1,11 +1,11 @@
-from pathlib import Path
+import io
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from abair_pl.data.dead_leaves import draw_dead_leaves, save_dead_leaves
+from abair_pl.data.shards.dead_leaves import draw_dead_leaves, encode_dead_leaves
 
 SIZE = (96, 80)
 
@@ -60,7 +60,7 @@ def test_radii_follow_their_power_law(monkeypatch: pytest.MonkeyPatch) -> None:
         radii.append(radius / 2)  # drawn at twice the size
         return np.zeros((3, 2), dtype=np.int32)
 
-    monkeypatch.setattr("abair_pl.data.dead_leaves._outline", outline)
+    monkeypatch.setattr("abair_pl.data.shards.dead_leaves._outline", outline)
     draw_dead_leaves(0, (256, 256), (1.0, 64.0))
     assert len(radii) > 2000
     assert min(radii) >= 1.0
@@ -69,9 +69,8 @@ def test_radii_follow_their_power_law(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.mean(np.array(radii) > radius) == pytest.approx(radius**-2, abs=0.03)
 
 
-@pytest.mark.parametrize("suffix", ["png", "bmp"])
-def test_files_are_named_by_their_seed(tmp_path: Path, suffix: str) -> None:
-    save_dead_leaves(tmp_path, suffix, 7)
-    (path,) = tmp_path.iterdir()
-    assert path.name == f"leaves-000007.{suffix}"
-    assert np.array_equal(np.asarray(Image.open(path)), draw_dead_leaves(7))
+@pytest.mark.parametrize("kind", ["png", "bmp"])
+def test_files_are_named_by_their_seed(kind: str) -> None:
+    name, data = encode_dead_leaves(kind, 7)
+    assert name == f"leaves-000007.{kind}"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), draw_dead_leaves(7))

@@ -6,7 +6,7 @@ the other until the plane is covered. Discs and polygons are textured and shaded
 and grain too.
 """
 
-from pathlib import Path
+import io
 
 import cv2
 import numpy as np
@@ -48,9 +48,11 @@ def draw_dead_leaves(
     return np.asarray(np.round(np.clip(image, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
 
-def save_dead_leaves(folder: Path, suffix: str, seed: int) -> None:
-    """Draw one image to ``leaves-<seed>.<suffix>`` in a folder."""
-    Image.fromarray(draw_dead_leaves(seed)).save(folder / f"leaves-{seed:06d}.{suffix}")
+def encode_dead_leaves(kind: str, seed: int) -> tuple[str, bytes]:
+    """Draw one image to the bytes of a file of a kind such as ``png``, called ``leaves-<seed>.<kind>``."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw_dead_leaves(seed)).save(buffer, kind)
+    return f"leaves-{seed:06d}.{kind}", buffer.getvalue()
 
 
 def _palette(generator: np.random.Generator) -> NDArray[np.float64]:

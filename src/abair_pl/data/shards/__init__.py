@@ -1,0 +1,1 @@
+"""Make shards: known folder structures, deterministic and resumable builds, checks."""

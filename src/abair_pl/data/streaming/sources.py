@@ -1,0 +1,135 @@
+"""Where shards are: the paths and URLs that a setting stands for, and how often each source is drawn from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import braceexpand
+
+from abair_pl.errors import ShardError
+
+SCHEMES = ("http", "https", "s3")
+Sources = dict[str, float] | list[str] | str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Shards that are drawn from together.
+
+    Attributes:
+        name: What the setting calls it.
+        shards: Paths or URLs, in order.
+        weight: The share of samples that come from it, in (0, 1].
+    """
+
+    name: str
+    shards: list[str]
+    weight: float
+
+
+def is_remote(shard: str) -> bool:
+    """Whether a shard is not a file on this machine."""
+    return "://" in shard or shard.startswith("pipe:")
+
+
+def shown(shard: str) -> str:
+    """A shard as messages name it: without a query or a password, which may grant access."""
+    if shard.startswith("pipe:") or "://" not in shard:
+        return shard
+    scheme, _, rest = shard.partition("://")
+    host, slash, path = rest.partition("?")[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def expand_shards(sources: str | list[str], allow_pipe: bool = False) -> list[str]:
+    """The shards that a setting stands for.
+
+    Args:
+        sources: A folder of ``.tar`` files, a path or URL with braces such as ``gld-{000000..000999}.tar``, or a list
+            of these.
+        allow_pipe: Whether ``pipe:`` may run a shell command, whose output is the shard.
+
+    Returns:
+        Paths or URLs, in order.
+
+    Raises:
+        ShardError: None is given, a folder has no shard, a file does not exist, braces do not match, or a URL is of
+            a kind that cannot be opened.
+    """
+    given = [sources] if isinstance(sources, str) else sources
+    if not given or not all(given):
+        message = f"no shards given in {sources!r}; expected a folder, a path with braces, or a list of these"
+        raise ShardError(message)
+    shards: list[str] = []
+    for source in given:
+        folder = Path(source)
+        if folder.is_dir():
+            found = sorted(str(path) for path in folder.glob("*.tar"))
+            if not found:
+                message = f"{source} has no .tar file; make shards with: abair-pl shards build --output {source}"
+                raise ShardError(message)
+            shards += found
+            continue
+        for name in _expand_braces(source):
+            check_address(name, allow_pipe)
+            shards.append(name)
+    return shards
+
+
+def check_address(shard: str, allow_pipe: bool) -> None:
+    """Refuse a shard that cannot, or may not, be opened.
+
+    Raises:
+        ShardError: There is no such file, the URL is of another kind than those that can be opened, or it is a shell
+            command and none is allowed.
+    """
+    if shard.startswith("pipe:"):
+        if not allow_pipe:
+            message = (
+                f"{shard} would run a shell command; expected a .tar file, a folder of them, or a URL; where you "
+                "trust it, allow it with --data.allow_pipe true"
+            )
+            raise ShardError(message)
+    elif "://" in shard:
+        scheme = shard.partition("://")[0]
+        if scheme not in SCHEMES:
+            message = (
+                f"{shown(shard)} is of the kind {scheme}://; expected a path, {', '.join(f'{s}://' for s in SCHEMES)}, "
+                "or pipe: with the command that prints the shard"
+            )
+            raise ShardError(message)
+    elif not Path(shard).is_file():
+        message = f"no shard at {shard}; expected a .tar file, a folder of them, or a URL"
+        raise ShardError(message)
+
+
+def expand_sources(sources: Sources, allow_pipe: bool = False) -> list[Source]:
+    """The sources to mix, with weights that sum to one.
+
+    Args:
+        sources: What :func:`expand_shards` takes, which is a single source; or weights by source.
+        allow_pipe: Whether ``pipe:`` may run a shell command.
+
+    Raises:
+        ShardError: A weight is not a positive number, or :func:`expand_shards` refuses a source.
+    """
+    if not isinstance(sources, Mapping):
+        name = sources if isinstance(sources, str) else ", ".join(sources)
+        return [Source(name, expand_shards(sources, allow_pipe), 1.0)]
+    if not sources:
+        message = "no shards given in {}; expected sources with their weights, such as {shards/train: 1.0}"
+        raise ShardError(message)
+    for name, weight in sources.items():
+        if not 0 < weight < float("inf"):
+            message = f"{name} has the weight {weight}; expected a positive number: leave out what is not to be read"
+            raise ShardError(message)
+    total = sum(sources.values())
+    return [Source(name, expand_shards(name, allow_pipe), weight / total) for name, weight in sources.items()]
+
+
+def _expand_braces(source: str) -> list[str]:
+    try:
+        return list(braceexpand.braceexpand(source))
+    except ValueError as error:
+        message = f"{source} has unbalanced braces; expected them in pairs, such as gld-{{000000..000999}}.tar"
+        raise ShardError(message) from error

@@ -1,0 +1,143 @@
+"""From batches of photographs to batches to train and validate on, on the device."""
+
+import zlib
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from abair_pl.batch import PhotoBatch, RestorationBatch
+from abair_pl.degradations import Degradation, Range, Synthesizer, resolve_composites, resolve_degradations
+from abair_pl.degradations.random import combine
+from abair_pl.errors import InputError
+
+_FIRST_REACH = 0.3  # of the range of severities, where a curriculum begins
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """How training photographs are degraded; which degradations there are is the module's to say.
+
+    Attributes:
+        operators: Degradations to use in place of, or beside, the built-in ones, matched by their name: in the grammar,
+            such as noise:sigma=25, or objects of any subclass of Degradation by class_path.
+        composites: Degradations one after the other, such as blur+noise, of those of the module.
+        composite_probability: Share of the degraded photographs, or regions, that get a composite.
+        cutmix_probability: Share of the photographs with several degradations in regions.
+        cutmix_regions: Fewest and most regions, within 2 to 4.
+        smooth_probability: Share of regions that are smooth masks instead of rectangles.
+        clean_probability: Share of the other photographs that stay clean.
+        severity: Part of each operator's range of severities that is drawn from.
+        severity_steps: Batches over which its upper end rises to where it is, from three tenths of the way.
+    """
+
+    operators: list[str | Degradation] = field(default_factory=list)
+    composites: list[str] = field(default_factory=list)
+    composite_probability: float = 0.0
+    cutmix_probability: float = 0.0
+    cutmix_regions: tuple[int, int] = (2, 4)
+    smooth_probability: float = 0.5
+    clean_probability: float = 0.0
+    severity: Range = (0.0, 1.0)
+    severity_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.severity[0] <= self.severity[1] <= 1.0 or self.severity_steps < 0:
+            message = (
+                f"severity is {self.severity} with severity_steps {self.severity_steps}; "
+                "expected 0 <= low <= high <= 1 and no negative number of steps"
+            )
+            raise InputError(message)
+
+    def dial(self, step: int) -> Range:
+        """The part of the range of severities that is drawn from at a training step."""
+        low, high = self.severity
+        progress = min(step / self.severity_steps, 1.0) if self.severity_steps else 1.0
+        return low, low + (high - low) * (_FIRST_REACH + (1.0 - _FIRST_REACH) * progress)
+
+
+class Synthesis:
+    """Degrades batches, or passes on the degraded images of real pairs.
+
+    Args:
+        config: How.
+        degradations: Names in the order of the labels.
+
+    Raises:
+        InputError: A name is neither built in nor among the operators, or a number is out of bounds.
+    """
+
+    def __init__(self, config: SynthesisConfig, degradations: list[str]) -> None:
+        self.config = config
+        self.degradations = degradations
+        self._synthesizer: Synthesizer | None = None
+
+    @property
+    def synthesizer(self) -> Synthesizer:
+        """Makes the degradations, from when they are first needed: real pairs need none, and may have any name."""
+        if self._synthesizer is None:
+            made = resolve_degradations(self.degradations, self.config.operators)
+            self._synthesizer = Synthesizer(
+                made,
+                resolve_composites(self.config.composites, made),
+                composite_probability=self.config.composite_probability,
+                cutmix_probability=self.config.cutmix_probability,
+                cutmix_regions=self.config.cutmix_regions,
+                smooth_probability=self.config.smooth_probability,
+                clean_probability=self.config.clean_probability,
+            )
+        return self._synthesizer
+
+    def training(self, batch: PhotoBatch, step: int) -> RestorationBatch:
+        """Degrade each photograph once, by its own seed; pairs are passed on.
+
+        Args:
+            batch: Photographs or pairs.
+            step: How far training has come, for the curriculum.
+        """
+        if batch.degraded is not None:
+            return self._pairs(batch, batch.degraded)
+        clean = _unit(batch.clean)
+        plan = self.synthesizer.plan(batch.seeds, dial=self.config.dial(step))
+        made = self.synthesizer(clean, plan, batch.depth)
+        return RestorationBatch(clean, made.degraded, made.labels, made.shares, batch.keys, batch.valid)
+
+    def evaluation(self, batch: PhotoBatch) -> RestorationBatch:
+        """Degrade each photograph once with every degradation, over the whole image; pairs are passed on."""
+        if batch.degraded is not None:
+            return self._pairs(batch, batch.degraded)
+        clean, names = _unit(batch.clean), self.degradations
+        made = []
+        for name in names:
+            seeds = torch.tensor([combine(seed, zlib.crc32(name.encode())) for seed in batch.seeds.tolist()])
+            made.append(self.synthesizer(clean, self.synthesizer.plan(seeds, name), batch.depth))
+        return RestorationBatch(
+            clean=clean.repeat(len(names), 1, 1, 1),
+            degraded=torch.cat([part.degraded for part in made]),
+            labels=torch.cat([part.labels for part in made]),
+            shares=torch.cat([part.shares for part in made]),
+            keys=batch.keys * len(names),
+            valid=batch.valid.repeat(len(names)),
+        )
+
+    def untouched(self, batch: PhotoBatch) -> RestorationBatch:
+        """The photographs as they are, or the degraded images of pairs, for prediction."""
+        clean = _unit(batch.clean)
+        degraded = clean if batch.degraded is None else _unit(batch.degraded)
+        return self._labelled(batch, clean, degraded, 0)
+
+    def _pairs(self, batch: PhotoBatch, degraded: Tensor) -> RestorationBatch:
+        if len(self.degradations) > 1:
+            message = "shards of pairs carry no labels; expected a phase that trains on a single degradation"
+            raise InputError(message)
+        return self._labelled(batch, _unit(batch.clean), _unit(degraded), 1)
+
+    def _labelled(self, batch: PhotoBatch, clean: Tensor, degraded: Tensor, label: int) -> RestorationBatch:
+        labels = torch.full((len(clean), *clean.shape[2:]), label, device=clean.device)
+        shares = clean.new_zeros(len(clean), len(self.degradations) + 1)
+        shares[:, label] = 1.0
+        return RestorationBatch(clean, degraded, labels, shares, batch.keys, batch.valid)
+
+
+def _unit(images: Tensor) -> Tensor:
+    return images.float() / 255.0

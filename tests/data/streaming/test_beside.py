@@ -1,0 +1,59 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from abair_pl.data.manifest import Manifest, ShardEntry
+from abair_pl.data.streaming.beside import layout_of, samples_in
+from abair_pl.errors import ShardError
+
+
+@pytest.fixture
+def folder(pair_shards: Path, tmp_path: Path) -> Path:
+    """A copy of two shards of three pairs each, that the test may change."""
+    return Path(shutil.copytree(pair_shards, tmp_path / "paired"))
+
+
+@pytest.fixture
+def url(folder: Path, serve: Callable[[Path], str]) -> str:
+    """Where the folder is served."""
+    return serve(folder)
+
+
+def test_samples_are_counted_here_and_at_urls(folder: Path, url: str) -> None:
+    names = ["paired-000000.tar", "paired-000001.tar"]
+    assert samples_in([str(folder / name) for name in names]) == 6
+    assert samples_in([f"{url}/{name}" for name in names]) == 6
+    assert samples_in([str(folder / names[0]), f"{url}/{names[1]}"]) == 6
+
+
+def test_a_shard_that_a_remote_manifest_does_not_list_is_named_by_its_address(url: str) -> None:
+    with pytest.raises(ShardError, match=rf"{url}/other\.tar is not in a complete manifest"):
+        samples_in([f"{url}/other.tar"])
+
+
+def test_a_missing_remote_manifest_is_named_by_its_address(folder: Path, url: str) -> None:
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ShardError, match=rf"{url}/manifest\.json cannot be downloaded .*404"):
+        samples_in([f"{url}/paired-000000.tar"])
+
+
+def test_commands_have_no_manifest() -> None:
+    with pytest.raises(ShardError, match="a command's shard has no manifest"):
+        samples_in(["pipe:cat /x/a.tar"])
+
+
+def test_shards_without_samples_are_refused(tmp_path: Path) -> None:
+    Manifest("clean", "", complete=True, shards=[ShardEntry("a.tar", 0, 0, "")]).write(tmp_path)
+    with pytest.raises(ShardError, match=r"a\.tar hold no sample"):
+        samples_in([str(tmp_path / "a.tar")])
+
+
+def test_the_layout_is_that_of_the_manifest_beside_the_first(folder: Path, url: str, clean_shards: Path) -> None:
+    assert layout_of([f"{url}/paired-000000.tar"]) == "paired"
+    assert layout_of([str(folder / "paired-000000.tar"), str(clean_shards / "clean-000000.tar")]) == "paired"
+    assert layout_of([str(clean_shards / "clean-000000.tar")]) == "clean"
+    assert layout_of(["pipe:cat /x/a.tar"]) == "clean"
+    (folder / "manifest.json").unlink()
+    assert layout_of([f"{url}/paired-000000.tar"]) == "clean"

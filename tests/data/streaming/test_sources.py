@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+
+from abair_pl.data.streaming.sources import expand_shards, expand_sources, is_remote, shown
+from abair_pl.errors import ShardError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two (empty) shards."""
+    for index in range(2):
+        (tmp_path / f"a-00000{index}.tar").touch()
+    return tmp_path
+
+
+def test_shards_are_expanded_from_folder_braces_and_list(folder: Path) -> None:
+    names = [str(folder / f"a-00000{index}.tar") for index in (0, 1)]
+    assert expand_shards(str(folder)) == names
+    assert expand_shards(f"{folder}/a-{{000000..000001}}.tar") == names
+    assert expand_shards([names[1], names[0]]) == names[::-1]
+    assert expand_shards([str(folder), names[0]]) == [*names, names[0]]
+
+
+def test_urls_are_expanded_and_not_looked_for() -> None:
+    urls = [f"https://example.org/gld-00{index}.tar" for index in range(3)]
+    assert expand_shards("https://example.org/gld-{000..002}.tar") == urls
+
+
+def test_shell_commands_are_refused_unless_allowed() -> None:
+    with pytest.raises(ShardError, match=r"would run a shell command.*allow it with --data\.allow_pipe true"):
+        expand_shards("pipe:cat x.tar")
+    assert expand_shards("pipe:cat x-{0..1}.tar", allow_pipe=True) == ["pipe:cat x-0.tar", "pipe:cat x-1.tar"]
+
+
+@pytest.mark.parametrize("url", ["gs://bucket/a.tar", "file:///etc/passwd", "ftp://host/a.tar"])
+def test_urls_of_other_kinds_are_refused(url: str) -> None:
+    with pytest.raises(ShardError, match=r"expected a path, http://, https://, s3://, or pipe:"):
+        expand_shards(url)
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ("{folder}/empty", r"has no \.tar file; make shards with"),
+        ("{folder}/a-{{000000..000002}}.tar", r"no shard at .*a-000002\.tar"),
+        (["{folder}/missing.tar"], r"no shard at .*missing\.tar"),
+        ("{folder}/a-{{000000..", "braces"),
+        ([], "no shards given"),
+        ("", "no shards given"),
+        ([""], "no shards given"),
+        (["{folder}/a-000000.tar", ""], "no shards given"),
+    ],
+)
+def test_shards_that_are_not_there_are_refused(folder: Path, sources: str | list[str], said: str) -> None:
+    (folder / "empty").mkdir()
+    filled = [source.format(folder=folder) for source in ([sources] if isinstance(sources, str) else sources)]
+    with pytest.raises(ShardError, match=said):
+        expand_shards(filled[0] if isinstance(sources, str) else filled)
+
+
+def test_weights_are_shares_of_one(folder: Path) -> None:
+    gld, leaves = expand_sources({str(folder): 3, f"{folder}/a-{{000000..000000}}.tar": 1.0})
+    assert (gld.weight, leaves.weight) == (0.75, 0.25)
+    assert (len(gld.shards), len(leaves.shards)) == (2, 1)
+    assert gld.name == str(folder)
+
+
+def test_a_source_alone_has_all_the_weight(folder: Path) -> None:
+    for setting in (str(folder), [str(folder / "a-000000.tar"), str(folder / "a-000001.tar")]):
+        (source,) = expand_sources(setting)
+        assert source.weight == 1.0
+        assert source.shards == expand_shards(str(folder))
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused_by_name(folder: Path, weight: float) -> None:
+    with pytest.raises(ShardError, match=rf"{folder} has the weight .*; expected a positive number"):
+        expand_sources({str(folder): weight})
+
+
+def test_no_sources_to_mix_are_refused() -> None:
+    with pytest.raises(ShardError, match="no shards given"):
+        expand_sources({})
+
+
+@pytest.mark.parametrize(
+    ("shard", "name"),
+    [
+        ("https://user:word@host:80/x/a.tar?signature=s", "https://host:80/x/a.tar"),
+        ("s3://bucket/a.tar", "s3://bucket/a.tar"),
+        ("x@y/a?.tar", "x@y/a?.tar"),
+    ],
+)
+def test_shards_are_shown_without_what_grants_access(shard: str, name: str) -> None:
+    assert shown(shard) == name
+    assert is_remote(shard) == ("://" in shard)
