@@ -12,7 +12,7 @@ SMALL   = --config configs/demo.yaml --data.train $(DEMO)/sample/train --data.va
 export PYTHONWARNINGS = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench clean
+.PHONY: help demo test test-slow check bench figures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ check: $(READY) ## format, lint, types
 
 bench: $(READY) ## speed as ratios, measured in one run
 	$(BIN)/python -m tests.bench
+
+figures: $(READY) ## the pictures of docs/ and the outputs of notebooks/
+	$(BIN)/python docs/make_figures.py
 
 clean: ## remove the virtual environment and all runs
 	rm -rf $(VENV) runs

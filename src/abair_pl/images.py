@@ -59,7 +59,7 @@ class Photograph:
 
 
 def find_images(inputs: list[Path]) -> list[Path]:
-    """The image files among files and folders, in order.
+    """The image files among files and folders, in order; ``x.depth.png`` in a folder is the depth of ``x``, no image.
 
     Raises:
         ImageError: An input does not exist, or a folder has no images.
@@ -67,7 +67,8 @@ def find_images(inputs: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            inside = sorted(filter(is_image_file, path.iterdir()))
+            files = filter(is_image_file, path.iterdir())
+            inside = sorted(file for file in files if not file.stem.endswith(".depth"))
             if not inside:
                 message = f"{path} has no images; expected files named {', '.join(IMAGE_SUFFIXES)}"
                 raise ImageError(message)

@@ -131,6 +131,15 @@ def test_noise_has_the_strength_that_was_asked_for(run: Callable[..., dict[str, 
     assert [row["psnr_input"] for row in rows] == pytest.approx([20.17 + 0.5] * 2, abs=0.7)  # clipping takes some off
 
 
+def test_composites_are_measured_as_one_degradation(run: Callable[..., dict[str, Any]], clean: Path) -> None:
+    """Blur takes off what noise puts on, and adds an error of its own; the order shows."""
+    specs = ["noise:sigma=25>blur:radius=4", "blur:radius=4+noise:sigma=25", "noise:sigma=25"]
+    rows = run(clean=clean, degrade=specs, blend=["none"])["images"]
+    assert [row["degradation"] for row in rows] == [spec for spec in specs for _ in range(2)]
+    psnr = {spec: sum(row["psnr_input"] for row in rows if row["degradation"] == spec) / 2 for spec in specs}
+    assert psnr[specs[1]] < psnr[specs[2]] < psnr[specs[0]]
+
+
 def test_the_seed_decides_the_numbers(run: Callable[..., dict[str, Any]], clean: Path, tmp_path: Path) -> None:
     runs = [
         run(clean=clean, degrade=["noise:sigma=25"], blend=["none"], seed=seed, output=tmp_path / str(index))
@@ -198,7 +207,8 @@ def test_options_that_do_not_fit_together_are_refused(
     [
         ({"protocol": "lab"}, "unknown protocol 'lab'; expected one of: rgb, y"),
         ({"blend": ["sofd"]}, "unknown blend 'sofd'.*oracle.*rain.*did you mean 'soft'"),
-        ({"degrade": ["snow"]}, "unknown degradation 'snow'"),
+        ({"degrade": ["sleet"]}, "unknown degradation 'sleet'"),
+        ({"degrade": ["blur+noise>jpeg"]}, "joins by"),
         ({"degrade": ["noise:sigma=much"]}, "sigma=much"),
         ({"draws": 0}, "draws is 0; expected at least 1"),
     ],
@@ -255,3 +265,21 @@ def test_pairs_of_unlike_sizes_are_refused(run: Callable[..., dict[str, Any]], c
     Image.new("RGB", (64, 64)).save(noisy / "photo-5.png")
     with pytest.raises(ImageError, match="expected the same"):
         run(input=noisy, target=clean)
+
+
+def test_depth_beside_a_photograph_is_used_and_no_photograph(bundle_path: Path, tmp_path: Path) -> None:
+    clean = tmp_path / "clean"
+    clean.mkdir()
+    Image.fromarray(np.full((32, 40, 3), 30, dtype=np.uint8)).save(clean / "a.png")
+    options: dict[str, Any] = {"bundle": bundle_path, "clean": clean, "degrade": ["haze:severity=1"], "blend": ["none"]}
+    inputs = []
+    for value in (0, 255):
+        Image.fromarray(np.full((32, 40), value, dtype=np.uint8)).save(clean / "a.depth.png")
+        evaluate(tmp_path / str(value), **options)
+        rows = json.loads((tmp_path / str(value) / "results.json").read_text())["images"]
+        assert [row["image"] for row in rows] == ["a"]
+        inputs.append(rows[0]["psnr_input"])
+    assert inputs[0] > 50 > 20 > inputs[1]  # nothing lies in front of what is near
+    Image.fromarray(np.zeros((32, 41), dtype=np.uint8)).save(clean / "a.depth.png")
+    with pytest.raises(ImageError, match="expected the same"):
+        evaluate(tmp_path / "wrong", **options)

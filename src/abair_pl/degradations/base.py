@@ -1,7 +1,8 @@
 """What every degradation has in common: parameters are drawn first, then applied."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -60,6 +61,17 @@ def per_image(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch compute on one thread: where several divide a tensor shows in the last bit of some functions."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class Step:
     """One operator, the samples it is applied to, and with what parameters.
@@ -92,9 +104,9 @@ class Degradation(IntensityAugmentationBase2D):
         draws: Names of the independent uniform numbers that a sample needs besides its severity.
         uses_depth: Whether ``degrade`` reads ``parameters["depth"]``, ``(B, 1, H, W)`` in [0, 1] with 1 farthest and
             NaN where a sample has none; the synthesizer puts it there if the shards have depth.
-        one_by_one: Whether a CPU degrades one sample after the other. Its vectorised functions and Fourier transforms
-            round by the size of the batch, which a sample's pixels must not depend on; an operator of sums, products
-            and roots alone is as exact, and faster, in batches.
+        one_by_one: Whether a CPU degrades one sample after the other, on one thread. Its vectorised functions and
+            Fourier transforms round by the size of the batch and the number of threads, which a sample's pixels must
+            not depend on; an operator of sums, products and roots alone is as exact, and faster, in batches.
 
     Raises:
         InputError: The severity leaves [0, 1].
@@ -198,10 +210,11 @@ class Degradation(IntensityAugmentationBase2D):
         with torch.autocast(source.device.type, enabled=False):
             if source.device.type == "cpu" and self.one_by_one:
                 columns = {name: value.split(1) for name, value in parameters.items()}
-                for index, (here, there) in enumerate(zip(taken.tolist(), given.tolist(), strict=True)):
-                    one = {name: column[index] for name, column in columns.items()}
-                    degraded = self.degrade(source[here : here + 1], one)
-                    torch.clamp(degraded, 0.0, 1.0, out=target[there : there + 1])
+                with one_thread():
+                    for index, (here, there) in enumerate(zip(taken.tolist(), given.tolist(), strict=True)):
+                        one = {name: column[index] for name, column in columns.items()}
+                        degraded = self.degrade(source[here : here + 1], one)
+                        torch.clamp(degraded, 0.0, 1.0, out=target[there : there + 1])
             else:
                 images = source.index_select(0, torch.from_numpy(taken).to(source.device))
                 degraded = self.degrade(images, parameters).clamp_(0.0, 1.0)
@@ -220,7 +233,8 @@ class Degradation(IntensityAugmentationBase2D):
     ) -> Tensor:
         """Kornia's hook: :meth:`apply`.
 
-        Kornia's containers add entries of their own to ``params``, of which some are no tensors and are left out.
+        Kornia adds entries of its own to ``params``; those that are not one value for each sample are left out.
         """
-        here = {name: value.to(input.device) for name, value in params.items() if isinstance(value, Tensor)}
+        tensors = {name: value for name, value in params.items() if isinstance(value, Tensor)}
+        here = {name: value.to(input.device) for name, value in tensors.items() if value.shape[:1] == input.shape[:1]}
         return self.apply(input, here)

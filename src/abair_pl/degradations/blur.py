@@ -20,7 +20,7 @@ from abair_pl.degradations.kernels import (
 )
 from abair_pl.degradations.random import normal_field
 
-KERNEL_PX = 41
+KERNEL_PX = 33
 _PATH_POINTS = 64
 
 
@@ -36,10 +36,10 @@ class Blur(Degradation):
 
     @abstractmethod
     def profile(self, parameters: Parameters) -> Tensor:
-        """The kernels of these parameters up to their sum, ``(B, 41, 41)``."""
+        """The kernels of these parameters up to their sum, ``(B, 33, 33)``."""
 
     def kernel(self, parameters: Parameters) -> Tensor:
-        """The kernels of these parameters, ``(B, 41, 41)``, each of sum 1."""
+        """The kernels of these parameters, ``(B, 33, 33)``, each of sum 1."""
         return unit_sum(self.profile(parameters))
 
     def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
@@ -54,7 +54,7 @@ class RandomCameraShake(Blur):
 
     Args:
         severity: Range of the severity in [0, 1].
-        extent_px: Extent of the path at severity 0 and 1, at most 38.
+        extent_px: Extent of the path at severity 0 and 1, at most 30.
         inertia: Range of the share of its velocity that the camera keeps from one of 64 moments to the next,
             independent of severity.
     """
@@ -65,11 +65,11 @@ class RandomCameraShake(Blur):
     def __init__(
         self,
         severity: Range = (0.0, 1.0),
-        extent_px: Range = (4.0, 32.0),
+        extent_px: Range = (4.0, 28.0),
         inertia: Range = (0.6, 0.97),
     ) -> None:
         super().__init__(severity)
-        self.extent_px = limited("extent_px", extent_px, 0, 38)
+        self.extent_px = limited("extent_px", extent_px, 0, 30)
         self.inertia = limited("inertia", inertia, 0, 0.999)
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
@@ -96,15 +96,15 @@ class RandomMotionBlur(Blur):
 
     Args:
         severity: Range of the severity in [0, 1].
-        length_px: Length of the line at severity 0 and 1, at most 38.
+        length_px: Length of the line at severity 0 and 1, at most 30.
     """
 
     kind: ClassVar[str] = "motion"
     draws: ClassVar[tuple[str, ...]] = ("angle",)
 
-    def __init__(self, severity: Range = (0.0, 1.0), length_px: Range = (4.0, 28.0)) -> None:
+    def __init__(self, severity: Range = (0.0, 1.0), length_px: Range = (4.0, 24.0)) -> None:
         super().__init__(severity)
-        self.length_px = limited("length_px", length_px, 0, 38)
+        self.length_px = limited("length_px", length_px, 0, 30)
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         return {
@@ -122,14 +122,14 @@ class RandomDefocus(Blur):
 
     Args:
         severity: Range of the severity in [0, 1].
-        radius_px: Radius of the disc at severity 0 and 1, at most 19.
+        radius_px: Radius of the disc at severity 0 and 1, at most 15.
     """
 
     kind: ClassVar[str] = "defocus"
 
     def __init__(self, severity: Range = (0.0, 1.0), radius_px: Range = (1.2, 6.0)) -> None:
         super().__init__(severity)
-        self.radius_px = limited("radius_px", radius_px, 0, 19)
+        self.radius_px = limited("radius_px", radius_px, 0, 15)
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         return {"radius_px": within(self.radius_px, severity)}
@@ -143,7 +143,7 @@ class RandomGaussianBlur(Blur):
 
     Args:
         severity: Range of the severity in [0, 1].
-        sigma_px: Standard deviation along the long axis at severity 0 and 1.
+        sigma_px: Standard deviation along the long axis at severity 0 and 1, at most 8.
         ratio: Range of short over long axis, independent of severity.
     """
 
@@ -157,7 +157,7 @@ class RandomGaussianBlur(Blur):
         ratio: Range = (0.4, 1.0),
     ) -> None:
         super().__init__(severity)
-        self.sigma_px = limited("sigma_px", sigma_px, 0, 13)
+        self.sigma_px = limited("sigma_px", sigma_px, 0, 8)
         self.ratio = limited("ratio", ratio, 0.05, 1)
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:

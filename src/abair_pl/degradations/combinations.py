@@ -71,7 +71,7 @@ class OneOf(Combination):
             message = f"kinds of one degradation are named {sorted(names)}; expected one or more of the same name"
             raise InputError(message)
         share = np.ones(len(kinds)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if len(share) != len(kinds) or (share < 0).any() or share.sum() <= 0:
+        if len(share) != len(kinds) or not (share >= 0).all() or share.sum() <= 0:
             message = f"weights are {weights} for {len(kinds)} kinds; expected one each, none negative, not all 0"
             raise InputError(message)
         self.name = names.pop()

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from abair_pl.degradations.base import one_thread
 from abair_pl.degradations.random import child_seeds, smooth_field, unit_draws
 
 MAX_REGIONS = 4
@@ -170,10 +171,18 @@ def coverage(layout: Layout, regions: NDArray[np.int64], size: tuple[int, int], 
         seeds, level, softness = (
             torch.from_numpy(values[chosen]).to(device) for values in (layout.seed, layout.level, layout.softness)
         )
-        field = smooth_field(seeds, "cutmix/mask", size, octaves=2)[:, 0]
+        field = _fields(seeds, size)
         soft = ((field - level.view(-1, 1, 1)) / softness.view(-1, 1, 1) + 0.5).clamp_(0.0, 1.0)
         covered[torch.from_numpy(smooth).to(device)] = soft
     return covered
+
+
+def _fields(seeds: Tensor, size: tuple[int, int]) -> Tensor:
+    """The fields of smooth masks, ``(N, H, W)``; on a CPU one by one, as its matrix product rounds by the batch."""
+    if seeds.device.type != "cpu":
+        return smooth_field(seeds, "cutmix/mask", size, octaves=2)[:, 0]
+    with one_thread():
+        return torch.cat([smooth_field(seed, "cutmix/mask", size, octaves=2)[0] for seed in seeds.split(1)])
 
 
 def _inside(boxes: Tensor, size: tuple[int, int]) -> Tensor:

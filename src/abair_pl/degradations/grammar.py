@@ -86,7 +86,11 @@ def _parse_single(text: str) -> AnyDegradation:
     kinds = {_class_at(name): 1.0} if "." in name else BUILT_IN.get(name, {})
     if not kinds:
         raise unknown_name(name, "degradation", BUILT_IN)
-    settings = dict(_setting(setting, text) for setting in filter(None, given.split(",")))
+    pairs = [_setting(setting, text) for setting in filter(None, given.split(","))]
+    settings = dict(pairs)
+    if len(settings) < len(pairs):
+        message = f"'{text}' gives a setting twice; expected each once"
+        raise InputError(message)
     kind = settings.pop("kind", None)
     if kind is not None:
         named = [operator.kind for operator in kinds if operator.kind]
@@ -107,10 +111,15 @@ def _class_at(path: str) -> type[Degradation]:
     except (ImportError, AttributeError, ValueError) as error:
         message = f"'{path}' cannot be imported ({error}); expected package.module.Class, a subclass of Degradation"
         raise InputError(message) from error
-    if not (isinstance(found, type) and issubclass(found, Degradation)):
+    if not (isinstance(found, type) and issubclass(found, Degradation)) or _is_abstract(found):
         message = f"'{path}' is no degradation; expected a subclass of abair_pl.degradations.Degradation"
         raise InputError(message)
     return found
+
+
+def _is_abstract(operator: type[Degradation]) -> bool:
+    """Whether methods are still missing (Kornia's classes do not refuse to be made then)."""
+    return any(getattr(getattr(operator, name), "__isabstractmethod__", False) for name in dir(operator))
 
 
 def _setting(setting: str, text: str) -> tuple[str, str | float]:
@@ -135,7 +144,7 @@ def _argument(operator: type[Degradation], key: str) -> str | None:
 
 
 def _made(operator: type[Degradation], settings: Mapping[str, str | float], text: str) -> Degradation:
-    arguments = inspect.signature(operator).parameters
+    arguments = inspect.signature(operator, eval_str=True).parameters
     values: dict[str, object] = {}
     for key, value in settings.items():
         name = _argument(operator, key)

@@ -35,14 +35,14 @@ class RandomHaze(Degradation):
     def __init__(
         self,
         severity: Range = (0.0, 1.0),
-        beta: Range = (0.5, 2.6),
+        beta: Range = (0.35, 2.4),
         airlight: Range = (0.7, 1.0),
-        tint: float = 0.05,
+        tint: float = 0.08,
     ) -> None:
         super().__init__(severity)
         self.beta = limited("beta", beta, 0, 20)
         self.airlight = limited("airlight", airlight, 0, 1)
-        self.tint = tint
+        self.tint = limited("tint", (tint, tint), 0, 1)[0]
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         airlight = within(self.airlight, draws["airlight"])
@@ -52,7 +52,7 @@ class RandomHaze(Degradation):
         return {
             "beta": within(self.beta, severity),
             **{f"airlight_{color}": np.clip(airlight + tint, 0.0, 1.0) for color, tint in tints.items()},
-            "near": within((0.15, 0.5), draws["near"]),
+            "near": within((0.0, 0.35), draws["near"]),
             "horizon": within((-0.3, 0.5), draws["horizon"]),
             "objects": within((0.3, 0.7), draws["objects"]),
         }

@@ -33,7 +33,7 @@ def jpeg_round_trip(image: Tensor, quality: Tensor) -> Tensor:
     height, width = image.shape[2:]
     pixels = F.pad(image * 255.0, (0, -width % 16, 0, -height % 16), mode="replicate").round_()
     luma, chroma = _mixed(pixels, _TO_YCC).round_().split((1, 2), dim=1)
-    scale = torch.where(quality < 50, 5000.0 / quality, 200.0 - 2.0 * quality)
+    scale = torch.where(quality < 50, (5000.0 / quality).floor(), 200.0 - 2.0 * quality)
     luma = _quantized(luma - 128.0, _table(_LUMA, scale)) + 128.0
     small = F.avg_pool2d(chroma, 2).round_()
     chroma = _upsampled(_quantized(small, _table(_CHROMA, scale)))

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 _MIN_SIGMA_PX = 1e-3
@@ -104,9 +105,9 @@ def convolve(image: Tensor, kernel: Tensor) -> Tensor:
     """
     margin = kernel.shape[-1] // 2
     height, width = image.shape[2:]
-    padded = F.pad(image, (margin, margin, margin, margin), mode="replicate")
-    padded = F.pad(padded, (0, -padded.shape[3] % 8, 0, -padded.shape[2] % 8))  # fast lengths
-    size = (padded.shape[2], padded.shape[3])
+    size = (next_fast_len(height + 2 * margin, real=True), next_fast_len(width + 2 * margin, real=True))
+    below, right = size[0] - height - margin, size[1] - width - margin
+    padded = F.pad(image, (margin, right, margin, below), mode="replicate")
     response = torch.fft.rfft2(kernel, s=size)[:, None]
     blurred = torch.fft.irfft2(torch.fft.rfft2(padded).mul_(response), s=size)
     start = 2 * margin

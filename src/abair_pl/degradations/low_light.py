@@ -48,7 +48,7 @@ class RandomLowLight(Degradation):
         self.read = limited("read", read, 0, 1)
         self.gamma = limited("gamma", gamma, 0.2, 5)
         self.unevenness = limited("unevenness", unevenness, 0, 1)
-        self.cast = cast
+        self.cast = limited("cast", (cast, cast), 0, 1)[0]
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         strength = severity * draws["noise"]
@@ -65,11 +65,11 @@ class RandomLowLight(Degradation):
     def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
         lit = smooth_field(parameters["seed"], "low_light/map", (image.shape[-2], image.shape[-1]), octaves=2)
         stops = per_image(parameters["exposure_ev"]) * (1.0 + per_image(parameters["unevenness"]) * (2.0 * lit - 1.0))
-        linear = to_linear(image) * stops.neg_().exp2_()
+        linear = to_linear(image).mul_(stops.neg_().exp2_())
         spread = linear * per_image(parameters["shot"])
         spread = spread.add_(per_image(parameters["read"] ** 2)).sqrt_()
         noise = normal_field(parameters["seed"], "low_light/noise", tuple(image.shape[1:]))
         display = to_display(linear.addcmul_(spread, noise).clamp_min_(0.0), per_image(parameters["gamma"]))
         display[:, 0] *= parameters["red"].view(-1, 1, 1)
         display[:, 2] *= parameters["blue"].view(-1, 1, 1)
-        return display.mul_(255.0).round_().div_(255.0)
+        return display.mul_(255.0).round_().mul_(1.0 / 255.0)

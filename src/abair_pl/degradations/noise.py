@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, limited, per_image, within
 from abair_pl.degradations.random import normal_field
-from abair_pl.degradations.tone import to_display, to_linear
+from abair_pl.degradations.tone import GAMMA, to_display, to_linear
 
 _MID_GREY = 0.5
 
@@ -72,7 +73,7 @@ class RandomPoissonGaussianNoise(Noise):
 
     ``linear' = linear + sqrt(shot * linear + read ** 2) * n``, then back to display values. ``shot`` and ``read``
     follow from ``sigma_8bit``, the standard deviation of a mid-grey pixel in the result, and from the share of its
-    variance that is shot noise.
+    variance that is shot noise. The tone curve is steep in the dark, so that strong noise also darkens a little.
 
     Args:
         severity: Range of the severity in [0, 1].
@@ -93,17 +94,31 @@ class RandomPoissonGaussianNoise(Noise):
         self.shot_share = limited("shot_share", shot_share, 0, 1)
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
-        return {**super().physical(severity, draws), "shot_share": within(self.shot_share, draws["shot"])}
+        shown = super().physical(severity, draws)
+        linear, display = _mid_grey_deviations()
+        return {
+            **shown,
+            "sigma_linear": np.interp(shown["sigma_8bit"] / 255.0, display, linear).astype(np.float32),
+            "shot_share": within(self.shot_share, draws["shot"]),
+        }
 
     def add(self, image: Tensor, white: Tensor, sigma: Tensor, parameters: Parameters) -> Tensor:
-        grey = torch.full((), _MID_GREY, device=image.device)
-        step = 1e-3
-        slope = (to_linear(grey + step) - to_linear(grey - step)) / (2 * step)  # of linear over display values
-        variance = (sigma * slope).square()
+        variance = per_image(parameters["sigma_linear"].square())
         share = per_image(parameters["shot_share"])
         linear = to_linear(image)
-        spread = torch.addcmul((1.0 - share) * variance, linear, share * variance / to_linear(grey)).sqrt_()
+        spread = torch.addcmul((1.0 - share) * variance, linear, share * variance / _MID_GREY**GAMMA).sqrt_()
         return to_display(torch.addcmul(linear, spread, white).clamp_min_(0.0))
+
+
+@lru_cache(maxsize=1)
+def _mid_grey_deviations() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Standard deviations of a mid-grey pixel under Gaussian noise: in linear light, and what the curve makes of it."""
+    linear = np.concatenate([[0.0], np.geomspace(1e-4, 10.0, 400)])
+    deviates = np.linspace(-5.0, 5.0, 2001)
+    weight = np.exp(-0.5 * deviates**2)
+    shown = np.maximum(_MID_GREY**GAMMA + linear[:, None] * deviates, 0.0) ** (1.0 / GAMMA)
+    mean = np.average(shown, axis=1, weights=weight)
+    return linear, np.sqrt(np.average((shown - mean[:, None]) ** 2, axis=1, weights=weight))
 
 
 class RandomCorrelatedNoise(Noise):

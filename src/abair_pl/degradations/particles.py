@@ -71,7 +71,8 @@ def draw_particles(seeds: Tensor, name: str, layers: Layers, size: tuple[int, in
     drawn = uniform_field(seeds, name, (count, 5, depth, 1))  # the last axis is for the columns that a disc touches
     across, down, length, scale, bright = drawn.movedim(2, 0).contiguous()
     index = torch.arange(count, device=seeds.device).view(-1, 1, 1)
-    opacity = (0.4 + 0.6 * bright) * (index < number * (1e-3 * rows * width))
+    part = (bright * 256.0).frac()  # the last bits of a number decide whether a fraction of a particle is one
+    opacity = (0.4 + 0.6 * bright) * (index + part < number * (1e-3 * rows * width))
     radius = radius * (0.5 + 0.5 * scale)
     reach_px = math.ceil(layers.largest_radius_px + 0.5)
     column = across * width
@@ -81,17 +82,16 @@ def draw_particles(seeds: Tensor, name: str, layers: Layers, size: tuple[int, in
     chord = (radius.square() - distance.square()).clamp_min_(0.0).sqrt_()
     start = down * rows - chord
     end = start + 2.0 * chord + way * (0.5 + 0.5 * length)
-    columns += width * ((columns < 0).float() - (columns >= width).float())
-    place = columns.long().clamp_(0, width - 1).mul_(rows + 2)
-    place += torch.arange(depth, device=seeds.device)[:, None] * (width * (rows + 2))
+    layer = torch.arange(depth, device=seeds.device)[:, None] * width
+    place = (columns.remainder_(width).long() + layer) * (rows + 2)
     canvas = torch.zeros(len(seeds), depth * width * (rows + 2), dtype=torch.int32, device=seeds.device)
-    for edge, marks in ((start, total), (end, -total)):
-        edge = edge.clamp(0.0, float(rows))
-        whole = edge.floor()
-        first = (marks * (1.0 - (edge - whole))).round_()
-        cell = (place + whole.long()).flatten(1)
-        canvas.scatter_add_(1, cell, first.flatten(1).to(torch.int32))
-        canvas.scatter_add_(1, cell + 1, (marks - first).flatten(1).to(torch.int32))
+    edge = torch.stack((start, end), dim=1).clamp_(0.0, float(rows))
+    marks = torch.stack((total, -total), dim=1)
+    whole = edge.floor()
+    first = (marks * (1.0 - (edge - whole))).round_()  # the rest goes to the next row
+    cell = (place[:, None] + whole.long()).flatten(1)
+    canvas.scatter_add_(1, cell, first.flatten(1).to(torch.int32))
+    canvas.scatter_add_(1, cell + 1, (marks - first).flatten(1).to(torch.int32))
     summed = canvas.view(-1, width, rows + 2).cumsum(dim=2, dtype=torch.int32)[:, :, lead : lead + height]
     opaque = _slanted(summed, layers.slope.flatten()).mul_(1.0 / _ONE).clamp_(0.0, 1.0)
     return opaque.view(-1, depth, width, height).transpose(2, 3)

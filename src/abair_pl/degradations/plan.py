@@ -1,5 +1,6 @@
 """What was drawn for a batch, and its JSON."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from abair_pl.degradations.base import Degradation, Parameters, Step
 from abair_pl.degradations.cutmix import Layout
+from abair_pl.degradations.random import SEED_LIMIT
 from abair_pl.errors import InputError
 
 Record = list[dict[str, Any]]
@@ -67,6 +69,8 @@ def plan_of_records(records: Sequence[Record], sources: Sequence[str], operators
     """
     known = {(operator.name, operator.kind): operator for operator in operators}
     try:
+        for record in records:
+            _check_regions(record)
         layout = Layout.from_records([list(record) for record in records], {name: i for i, name in enumerate(sources)})
         chains = [region["steps"] for record in records for region in record]
         steps = []
@@ -78,7 +82,7 @@ def plan_of_records(records: Sequence[Record], sources: Sequence[str], operators
                     wanted.setdefault(operator, []).append(region)
             for operator, regions in wanted.items():
                 drawn = [chains[region][position]["parameters"] for region in regions]
-                steps.append(Step(operator, np.array(regions, dtype=np.int64), _stacked(drawn)))
+                steps.append(Step(operator, np.array(regions, dtype=np.int64), _stacked(operator, drawn)))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         message = (
             f"a record does not fit ({type(error).__name__}: {error}); expected one of Plan.record() for {sources}"
@@ -87,10 +91,39 @@ def plan_of_records(records: Sequence[Record], sources: Sequence[str], operators
     return Plan(layout, steps, sources)
 
 
-def _stacked(drawn: Sequence[Mapping[str, float]]) -> Parameters:
+_SHAPED_BY = {"whole": {}, "rectangle": {"box": 4}, "smooth": {"level": 1, "softness": 1}}
+
+
+def _check_regions(record: Record) -> None:
+    """Refuse a sample that leaves pixels uncovered, or a region without what its shape needs."""
+    if not record or record[0]["shape"] != "whole":
+        message = "a sample begins with no whole region"
+        raise ValueError(message)
+    for region in record:
+        _check_seed(region["seed"])
+        for key, count in _SHAPED_BY[region["shape"]].items():
+            if np.size(region[key]) != count or not np.isfinite(region[key]).all():
+                message = f"{key} is {region[key]}"
+                raise ValueError(message)
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < SEED_LIMIT:
+        message = f"seed is {seed}"
+        raise ValueError(message)
+
+
+def _stacked(operator: Degradation, drawn: Sequence[Mapping[str, float]]) -> Parameters:
+    """The parameters of several samples, which must be those that the operator draws."""
+    names = operator.draw(np.zeros(1, dtype=np.int64)).keys()
+    for values in drawn:
+        _check_seed(values["seed"])
+        if values.keys() != names or not all(math.isfinite(value) for value in values.values()):
+            message = f"parameters of {operator.name} are {dict(values)}, not numbers for {', '.join(names)}"
+            raise ValueError(message)
     return {
         name: torch.tensor([values[name] for values in drawn], dtype=torch.int64 if name == "seed" else torch.float32)
-        for name in drawn[0]
+        for name in names
     }
 
 

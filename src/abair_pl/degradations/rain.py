@@ -53,14 +53,14 @@ class RandomRainStreaks(Degradation):
     def __init__(
         self,
         severity: Range = (0.0, 1.0),
-        drops_per_kilopixel: Range = (0.9, 16.5),
+        drops_per_kilopixel: Range = (0.8, 15.5),
         length_px: Range = (12.0, 64.0),
         opacity: Range = (0.55, 0.95),
         spread_deg: Range = (0.0, 8.0),
         veil: Range = (0.0, 0.12),
         radius_px: Range = (0.6, 1.3),
         angle_deg: Range = (-35.0, 35.0),
-        brightness: Range = (0.85, 1.0),
+        brightness: Range = (0.9, 1.0),
     ) -> None:
         super().__init__(severity)
         self.drops_per_kilopixel = limited("drops_per_kilopixel", drops_per_kilopixel, 1e-3, _MOST_PER_KILOPIXEL)
@@ -101,8 +101,10 @@ class RandomRainStreaks(Degradation):
             largest_radius_px=_LARGEST_RADIUS_PX,
         )
         drawn = draw_particles(parameters["seed"], "rain/drops", layers, size)
-        clear = drawn.mul_((parameters["opacity"][:, None] * -strength)[:, :, None, None]).add_(1.0)
-        return (1.0 - clear.prod(dim=1, keepdim=True)).contiguous()
+        near, middle, far = (
+            drawn.mul_((parameters["opacity"][:, None] * -strength)[:, :, None, None]).add_(1.0).unbind(1)
+        )
+        return (1.0 - near * middle * far)[:, None].contiguous()
 
     def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
         opacity = self.streaks(parameters, (image.shape[-2], image.shape[-1]))

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, between, limited, per_image, within
 from abair_pl.degradations.particles import MAX_LENGTH_PX, Layers, draw_particles, slope
 
-_LAYERS = ((1.0, 0.12, 0.75, 5), (0.5, 0.8, 0.9, 3), (0.25, 2.5, 1.0, 3))
+_LAYERS = ((1.0, 0.04, 0.6, 9), (0.5, 0.3, 0.85, 3), (0.22, 3.0, 1.0, 1))
 """Near to far: size, number and opacity of a layer's flakes relative to the largest, and the side of
 the box that softens them, in pixels."""
 
@@ -53,7 +53,7 @@ class RandomSnow(Degradation):
     def __init__(
         self,
         severity: Range = (0.0, 1.0),
-        flakes_per_kilopixel: Range = (1.2, 7.5),
+        flakes_per_kilopixel: Range = (1.5, 8.0),
         radius_px: Range = (3.0, 8.0),
         length_px: Range = (0.0, 14.0),
         opacity: Range = (0.7, 1.0),
@@ -99,7 +99,7 @@ class RandomSnow(Degradation):
                 largest_radius_px=_LARGEST_RADIUS_PX * scale,
             )
             drawn = draw_particles(parameters["seed"], f"snow/{index}", layer, size)
-            for _ in range(2):  # two boxes make a tent
+            for _ in range(2 if softness_px > 1 else 0):  # two boxes make a tent
                 drawn = avg_pool2d(drawn, softness_px, 1, softness_px // 2, count_include_pad=False)
             clear = clear * (1.0 - strength * per_image(parameters["opacity"]) * drawn)
         return 1.0 - clear

@@ -218,7 +218,8 @@ def _painted(
         better = weight > most[where]
         labels[where] = torch.where(better, lead[rows].view(-1, 1, 1), labels[where])
         most[where] = torch.where(better, weight, most[where])
-        shares[where] += weight.mean(dim=(1, 2))[:, None] * touched[rows]
+        area = weight.sum(dim=2).sum(dim=1) / (size[0] * size[1])  # one sum over both would round by the threads
+        shares[where] += area[:, None] * touched[rows]
     return degraded, labels, shares
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from abair_pl.atomic import write_text
+from abair_pl.data.decode import decode_depth
 from abair_pl.degradations import Synthesizer, parse_degradation
 from abair_pl.degradations.random import combine
-from abair_pl.errors import InputError, unknown_name
+from abair_pl.errors import ImageError, InputError, unknown_name
 from abair_pl.evaluation.figures import comparison_sheet
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
@@ -71,7 +72,7 @@ def evaluate(
         bundle: The bundle; the one that ships with the package if left out.
         input: Folder of degraded images.
         target: Folder of their references.
-        clean: Folder of clean photographs to degrade.
+        clean: Folder of clean photographs to degrade; x.depth.png beside x.jpg is its depth, for haze.
         degrade: What to do to them, such as noise:sigma=25 or rain:severity=0.8; several give one table.
         draws: How often each photograph is degraded in each way.
         seed: Seed of the degradations.
@@ -166,8 +167,20 @@ def _synthetic_pair(path: Path, spec: str, synthesizer: Synthesizer, seed: int, 
     clean = read_photograph(path).pixels
     seeds = torch.tensor([combine(combine(seed, draw), zlib.crc32(path.stem.encode()))])
     name = synthesizer.sources[-1]
-    synthesis = synthesizer(clean[None], synthesizer.plan(seeds, name))
+    synthesis = synthesizer(clean[None], synthesizer.plan(seeds, name), _depth_beside(path, clean))
     return _Pair(path.stem, spec, name, draw, synthesis.degraded[0], clean)
+
+
+def _depth_beside(path: Path, clean: Tensor) -> Tensor | None:
+    """The depth ``(1, 1, H, W)`` in ``x.depth.png`` beside ``x.jpg``; None where there is none."""
+    file = path.with_suffix(".depth.png")
+    if not file.is_file():
+        return None
+    depth = torch.from_numpy(decode_depth(file.read_bytes(), str(file)))
+    if depth.shape != clean.shape[1:]:
+        message = f"{file} has size {tuple(depth.shape)}, {path.name} {tuple(clean.shape[1:])}; expected the same"
+        raise ImageError(message)
+    return depth[None, None]
 
 
 def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[dict[str, Any], Tensor]:

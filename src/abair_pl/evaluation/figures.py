@@ -1,9 +1,8 @@
 """Pictures of results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -11,9 +10,37 @@ from abair_pl.evaluation.table import TITLES
 from abair_pl.images import to_8bit
 from abair_pl.metrics import psnr
 
+MARGIN_PX = 8
+TEXT_PX = 22
+FONT_PX = 15
 _CELL_PX = 300
-_MARGIN_PX = 8
-_TEXT_PX = 22
+
+
+def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]], cell_px: tuple[int, int]) -> Image.Image:
+    """Pictures side by side, each below its caption, on white.
+
+    Args:
+        rows: Of captions and pictures no larger than a cell.
+        cell_px: Width and height of a cell.
+    """
+    width, height = cell_px[0] + MARGIN_PX, cell_px[1] + TEXT_PX + 2 * MARGIN_PX
+    columns = max(len(row) for row in rows)
+    sheet = Image.new("RGB", (columns * width + MARGIN_PX, len(rows) * height + MARGIN_PX), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(FONT_PX)
+    for row, cells in enumerate(rows):
+        for column, (caption, picture) in enumerate(cells):
+            left, top = MARGIN_PX + column * width, MARGIN_PX + row * height
+            draw.text((left, top), caption, fill="black", font=font)
+            sheet.paste(picture, (left, top + TEXT_PX))
+    return sheet
+
+
+def centered(image: Tensor, cell_px: tuple[int, int]) -> Tensor:
+    """The middle of an image ``(3, H, W)``, no wider and no higher than a cell."""
+    width, height = cell_px
+    top, left = max((image.shape[1] - height) // 2, 0), max((image.shape[2] - width) // 2, 0)
+    return image[:, top : top + height, left : left + width]
 
 
 def comparison_sheet(rows: Mapping[str, list[tuple[str, Tensor]]], path: Path) -> None:
@@ -23,30 +50,18 @@ def comparison_sheet(rows: Mapping[str, list[tuple[str, Tensor]]], path: Path) -
         rows: By degradation, titled images ``(3, H, W)`` in [0, 1], the reference last.
         path: The PNG to write.
     """
-    columns = max(len(images) for images in rows.values())
-    pitch = _CELL_PX + _MARGIN_PX
-    height = _CELL_PX + _TEXT_PX + 2 * _MARGIN_PX
-    sheet = Image.new("RGB", (columns * pitch + _MARGIN_PX, len(rows) * height + _MARGIN_PX), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
-    for row, (degradation, images) in enumerate(rows.items()):
+    cell = (_CELL_PX, _CELL_PX)
+    drawn = []
+    for degradation, images in rows.items():
         reference = images[-1][1]
-        for column, (title, image) in enumerate(images):
-            corner = (_MARGIN_PX + column * pitch, _MARGIN_PX + row * height)
-            text = TITLES.get(title, title)
-            if column < len(images) - 1:
-                text += f"  {psnr(image[None], reference[None]).item():.2f} dB"
-            draw.text(corner, f"{degradation}: {text}" if column == 0 else text, fill="black", font=font)
-            sheet.paste(to_8bit(_center(image)), (corner[0], corner[1] + _TEXT_PX))
+        captions = [f"{TITLES.get(title, title)}  {_decibels(image, reference)}" for title, image in images[:-1]]
+        captions.append(TITLES.get(images[-1][0], images[-1][0]))
+        captions[0] = f"{degradation}: {captions[0]}"
+        pictures = [to_8bit(centered(image, cell)) for _, image in images]
+        drawn.append(list(zip(captions, pictures, strict=True)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    captioned_grid(drawn, cell).save(path)
 
 
-def _center(image: Tensor) -> Tensor:
-    """The middle of an image, or all of it on white where it is smaller than a cell."""
-    _, height, width = image.shape
-    top, left = max((height - _CELL_PX) // 2, 0), max((width - _CELL_PX) // 2, 0)
-    cut = image[:, top : top + _CELL_PX, left : left + _CELL_PX]
-    cell = torch.ones(3, _CELL_PX, _CELL_PX)
-    cell[:, : cut.shape[1], : cut.shape[2]] = cut
-    return cell
+def _decibels(image: Tensor, reference: Tensor) -> str:
+    return f"{psnr(image[None], reference[None]).item():.2f} dB"
