@@ -15,7 +15,7 @@ from torch import nn
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, save_adapter, save_backbone, save_estimator
-from abair_pl.data.build import build_shards
+from abair_pl.data.shards.build import build_shards
 from abair_pl.models.adapters import AdapterConfig, attach_adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
@@ -204,10 +204,13 @@ def make_batch() -> Callable[..., RestorationBatch]:
     return _make_batch
 
 
-def _make_batch(labels: list[int], side: int = 16, seed: int = 0, sigma: float = 0.1) -> RestorationBatch:
+def _make_batch(
+    labels: list[int], side: int = 16, seed: int = 0, sigma: float = 0.1, classes: int = len(_NAMES) + 1
+) -> RestorationBatch:
     generator = torch.Generator().manual_seed(seed)
     clean = torch.rand(len(labels), 3, side, side, generator=generator)
     degraded = (clean + torch.randn(clean.shape, generator=generator) * sigma).clamp(0.0, 1.0)
     planes = torch.tensor(labels).view(-1, 1, 1).repeat(1, side, side)
+    shares = torch.eye(classes)[labels]
     keys = tuple(f"sample-{index}" for index in range(len(labels)))
-    return RestorationBatch(clean, degraded, planes, keys, torch.ones(len(labels), dtype=torch.bool))
+    return RestorationBatch(clean, degraded, planes, shares, keys, torch.ones(len(labels), dtype=torch.bool))

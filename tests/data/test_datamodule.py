@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,8 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import yaml
+from jsonargparse import ArgumentParser
 from numpy.typing import NDArray
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
@@ -39,6 +42,9 @@ def _attach(datamodule: RestorationDataModule, **trainer: Any) -> RestorationDat
         "training": True,
         "predicting": False,
         "accumulate_grad_batches": 1,
+        "global_step": 0,
+        "log_every_n_steps": 1,
+        "loggers": [],
     }
     settings |= {"lightning_module": module, **trainer}
     datamodule.trainer = cast(L.Trainer, SimpleNamespace(**settings))
@@ -188,8 +194,37 @@ class TestPairs:
 class TestRefusals:
     def test_too_few_shards_name_the_remedy(self, make: Make) -> None:
         datamodule = _attach(make(workers=3), world_size=2)
-        with pytest.raises(ShardError, match=r"4 training shards for 2 ranks x 3 workers.* at least 6: set --data"):
+        with pytest.raises(
+            ShardError, match=r"4 training shards in .* for 2 ranks x 3 workers.* at least 6: set --data"
+        ):
             datamodule.setup("fit")
+
+    def test_too_few_shards_in_one_of_the_sources(self, make: Make, clean_shards: Path, pair_shards: Path) -> None:
+        datamodule = _attach(make(train={str(clean_shards): 0.9, str(pair_shards): 0.1}, workers=3))
+        with pytest.raises(ShardError, match=rf"2 training shards in {pair_shards} for 1 ranks x 3 workers"):
+            datamodule.setup("fit")
+
+    @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
+    def test_shards_to_measure_on_without_a_manifest(
+        self, make: Make, clean_shards: Path, tmp_path: Path, stage: str
+    ) -> None:
+        shutil.copy(clean_shards / "clean-000000.tar", tmp_path)
+        name = "val" if stage in ("fit", "validate") else "test"
+        with pytest.raises(ShardError, match=r"has no manifest\.json; make it with: abair-pl shards build"):
+            _attach(make(**{name: str(tmp_path)})).setup(stage)
+
+    @pytest.mark.parametrize("name", ["train", "val", "test"])
+    def test_shell_commands_unless_allowed(self, make: Make, name: str) -> None:
+        stage = "test" if name == "test" else "fit"
+        with pytest.raises(ShardError, match=r"allow it with --data\.allow_pipe true"):
+            _attach(make(**{name: "pipe:cat x.tar"})).setup(stage)
+
+    @pytest.mark.parametrize(
+        "settings", [{"cache_gb": 1.0}, {"cache_gb": 0.0, "cache_dir": Path("x")}, {"max_broken_share": 1.5}]
+    )
+    def test_settings_that_cannot_be(self, make: Make, settings: dict[str, Any]) -> None:
+        with pytest.raises(InputError, match=rf"data\.{next(iter(settings))} is"):
+            make(**settings)
 
     def test_a_batch_that_does_not_divide(self, make: Make) -> None:
         with pytest.raises(InputError, match="batch_size 8 does not divide over 3 devices x 1 accumulated"):
@@ -217,9 +252,51 @@ class TestRefusals:
             _attach(make(**settings)).setup("fit")
 
 
-def test_provenance_follows_the_manifest_and_the_settings(make: Make, pair_shards: Path) -> None:
+def test_shards_at_an_address_are_trained_and_measured_on_by_way_of_the_cache(
+    make: Make, clean_shards: Path, serve: Callable[[Path], str], tmp_path: Path
+) -> None:
+    shards = f"{serve(clean_shards)}/clean-{{000000..000003}}.tar"
+    datamodule = _attach(make(train=shards, val=shards, workers=2, cache_dir=tmp_path, cache_gb=1.0))
+    datamodule.setup("fit")
+    assert _first(datamodule.train_dataloader()).clean.shape == (8, 3, 32, 32)
+    assert sorted(key for batch in datamodule.val_dataloader() for key in batch.keys if batch.valid.all()) == [
+        f"p{index:02d}" for index in range(12)
+    ]
+    assert len(list(tmp_path.glob("*.tar"))) == 4
+
+
+def test_provenance_follows_the_manifest_and_the_settings(make: Make, clean_shards: Path, pair_shards: Path) -> None:
     facts = make(seed=5).provenance()
-    assert facts.keys() == {"data_manifest", "data_seed", "batch_size", "patch_px"}
+    assert facts.keys() == {"data_manifest", "data_seed", "data_sources", "batch_size", "patch_px"}
     assert (facts["data_seed"], facts["batch_size"], facts["patch_px"]) == (5, 8, 32)
+    assert facts["data_sources"] == {str(clean_shards): 1.0}
     assert facts["data_manifest"] == make().provenance()["data_manifest"]
     assert facts["data_manifest"] != make(train=str(pair_shards)).provenance()["data_manifest"]
+    mixed = make(train={str(clean_shards): 3.0, "https://user:word@host/a.tar?sign=1": 1.0}).provenance()
+    assert mixed["data_sources"] == {str(clean_shards): 0.75, "https://host/a.tar": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("text", "train"),
+    [
+        ("shards/a-{000..009}.tar", "shards/a-{000..009}.tar"),
+        ("[a, 'b-{0..1}.tar']", ["a", "b-{0..1}.tar"]),
+        ('{"a": 0.8, "b-{0..1}.tar": 0.2}', {"a": 0.8, "b-{0..1}.tar": 0.2}),
+        (
+            "{shards/gld: 3, 'shards/leaves-{000..009}.tar': 1}",
+            {"shards/gld": 3.0, "shards/leaves-{000..009}.tar": 1.0},
+        ),
+    ],
+)
+def test_sources_are_read_from_the_command_line_and_from_yaml(
+    tmp_path: Path, text: str, train: str | list[str] | dict[str, float]
+) -> None:
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(RestorationDataModule, "data")
+    parser.add_argument("--config", action="config")
+    name = "data.init_args.train"
+    common = ["--data", f"{RestorationDataModule.__module__}.RestorationDataModule", "--data.val", "x"]
+    assert parser.parse_args([*common, "--data.train", text])[name] == train
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"data": {"init_args": {"train": train}}}))
+    assert parser.parse_args([*common, "--data.train", "y", "--config", str(config)])[name] == train

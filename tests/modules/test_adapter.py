@@ -36,7 +36,6 @@ def test_gradients_reach_the_adapter_alone(module: AdapterModule, dusty: list[Re
 
 def test_a_new_degradation_names_adapter_labels_and_metrics(module: AdapterModule) -> None:
     assert module.degradations == ["dust"]
-    assert module.training_degradation == "dust"
     assert list(module.metric_of) == ["dust"]
 
 

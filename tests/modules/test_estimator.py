@@ -12,7 +12,7 @@ from abair_pl.bundle import Bundle
 from abair_pl.errors import InputError, TrainingError
 from abair_pl.models.blend import blend_weights
 from abair_pl.modules.base import OptimizationConfig
-from abair_pl.modules.estimator import EstimatorModule, label_shares
+from abair_pl.modules.estimator import EstimatorModule
 
 
 @pytest.fixture
@@ -40,11 +40,13 @@ def test_gradients_reach_the_estimator_alone(
 def test_the_loss_is_cross_entropy_with_the_shares_of_the_labels(
     make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch]
 ) -> None:
+    """The second image is of a composite: both of its degradations touch all of it, and share the target."""
     module, batch = make_module().eval(), make_batch([1, 2])
-    batch.labels[0, :8] = 4
+    batch.shares[0] = torch.tensor([0.0, 0.5, 0.0, 0.0, 0.5, 0.0])
+    batch.shares[1] = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
     result = module.training_result(batch)
     logs = module.estimator(batch.degraded).log_softmax(dim=1)
-    expected = -(0.5 * logs[0, 1] + 0.5 * logs[0, 4] + logs[1, 2]) / 2
+    expected = -(0.5 * logs[0, 1] + 0.5 * logs[0, 4] + 0.5 * logs[1, 2] + 0.5 * logs[1, 3]) / 2
     torch.testing.assert_close(result.loss, expected)
     assert "restoration" not in result.parts
 
@@ -118,9 +120,3 @@ def test_an_unfrozen_restorer_is_refused(
     module.restorer.backbone.output.weight.requires_grad_()
     with pytest.raises(TrainingError, match=r"restorer\.backbone\.output\.weight is frozen or trained against"):
         fit(module, [make_batch([1])])
-
-
-def test_label_shares_are_areas() -> None:
-    labels = torch.tensor([[[0, 0], [0, 2]], [[1, 1], [1, 1]]])
-    assert label_shares(labels, 4).tolist() == [[0.75, 0.0, 0.25, 0.0], [0.0, 1.0, 0.0, 0.0]]
-    assert label_shares(torch.randint(6, (3, 7, 5)), 6).sum(dim=1).tolist() == pytest.approx([1.0] * 3)
