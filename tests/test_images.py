@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import GPS, IFD
 from PIL.ExifTags import Base as Exif
 
-from abair_pl.errors import ImageError
+from abair_pl.errors import AbairError, ImageError
 from abair_pl.images import Photograph, find_images, read_photograph, to_8bit, write_photograph
 
 Save = Callable[..., Path]
@@ -319,6 +319,12 @@ class TestWrite:
         write_photograph(photograph, tmp_path / "out.png")
         assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
 
+    def test_a_folder_in_the_way_is_named(self, photograph: Photograph, tmp_path: Path) -> None:
+        (tmp_path / "out.png").mkdir()
+        with pytest.raises(AbairError, match=r"out.png \(Is a directory\)"):
+            write_photograph(photograph, tmp_path / "out.png")
+        assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
+
     def test_a_failure_leaves_the_old_file_and_no_partial(
         self, photograph: Photograph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -329,7 +335,7 @@ class TestWrite:
         old = tmp_path / "out.png"
         old.write_bytes(b"old")
         monkeypatch.setattr(Image.Image, "save", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(AbairError, match=r"cannot write .*out.png \(No space left on device\); make room"):
             write_photograph(photograph, old)
         assert old.read_bytes() == b"old"
         assert list(tmp_path.iterdir()) == [old]

@@ -1,6 +1,5 @@
 """Image files in and out: RGB float inside, everything else about the file kept."""
 
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from PIL import Image
 from PIL.ExifTags import Base as Exif
 from torch import Tensor
 
+from abair_pl.atomic import published
 from abair_pl.data.decode import IMAGE_SUFFIXES, is_image_file, open_image, to_rgb
-from abair_pl.errors import ImageError
+from abair_pl.errors import AbairError, ImageError
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF"}
 _QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
@@ -136,6 +136,7 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
 
     Raises:
         ImageError: The suffix is not of a format that can be written.
+        AbairError: The file cannot be written.
     """
     kind = _FORMATS.get(path.suffix.lower().lstrip("."))
     if kind is None:
@@ -147,12 +148,12 @@ def write_photograph(photograph: Photograph, path: Path) -> None:
         image.putalpha(Image.fromarray(alpha))
     extras = {"icc_profile": photograph.icc_profile, "exif": photograph.exif}
     options = {name: value for name, value in extras.items() if value is not None}
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        image.save(partial, kind, **options, **_QUALITY.get(kind, {}))
-        os.replace(partial, path)
+        with published(path) as partial:
+            image.save(partial, kind, **options, **_QUALITY.get(kind, {}))
     except (ValueError, struct.error) as error:
         message = f"cannot write {path} ({error}); choose another --format"
         raise ImageError(message) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"cannot write {path} ({error.strerror or error}); make room, or choose another --output"
+        raise AbairError(message) from error

@@ -283,3 +283,11 @@ def test_depth_beside_a_photograph_is_used_and_no_photograph(bundle_path: Path, 
     Image.fromarray(np.zeros((32, 41), dtype=np.uint8)).save(clean / "a.depth.png")
     with pytest.raises(ImageError, match="expected the same"):
         evaluate(tmp_path / "wrong", **options)
+
+
+def test_pairs_of_unequal_size_are_named(bundle_path: Path, tmp_path: Path) -> None:
+    for role, width in (("input", 40), ("target", 41)):
+        (tmp_path / role).mkdir()
+        Image.fromarray(np.zeros((32, width, 3), dtype=np.uint8)).save(tmp_path / role / "a.png")
+    with pytest.raises(ImageError, match=r"input/a.png 40 x 32 and .*target/a.png 41 x 32 pixels; expected the same"):
+        evaluate(tmp_path / "out", bundle=bundle_path, input=tmp_path / "input", target=tmp_path / "target")

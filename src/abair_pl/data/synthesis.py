@@ -28,7 +28,7 @@ class SynthesisConfig:
         smooth_probability: Share of regions that are smooth masks instead of rectangles.
         clean_probability: Share of the other photographs that stay clean.
         severity: Part of each operator's range of severities that is drawn from.
-        severity_steps: Batches over which its upper end rises to where it is, from three tenths of the way.
+        severity_steps: Optimizer steps over which its upper end rises to where it is, from three tenths of the way.
     """
 
     operators: list[str | Degradation] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Synthesis:
 
         Args:
             batch: Photographs or pairs.
-            step: How far training has come, for the curriculum.
+            step: Optimizer steps so far, for the curriculum.
         """
         if batch.degraded is not None:
             return self._pairs(batch, batch.degraded)

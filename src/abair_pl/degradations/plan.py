@@ -107,7 +107,7 @@ def _check_regions(record: Record) -> None:
                 raise ValueError(message)
 
 
-def _check_seed(seed: int) -> None:
+def _check_seed(seed: float) -> None:
     if not 0 <= seed < SEED_LIMIT:
         message = f"seed is {seed}"
         raise ValueError(message)

@@ -160,7 +160,14 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _real_pair(degraded: Path, clean: Path) -> _Pair:
-    return _Pair(clean.stem, "", "", 0, read_photograph(degraded).pixels, read_photograph(clean).pixels)
+    image, reference = read_photograph(degraded).pixels, read_photograph(clean).pixels
+    if image.shape != reference.shape:
+        sizes = [
+            f"{path} {pixels.shape[2]} x {pixels.shape[1]}" for path, pixels in ((degraded, image), (clean, reference))
+        ]
+        message = f"sizes are {' and '.join(sizes)} pixels; expected the same: crop or pair them alike"
+        raise ImageError(message)
+    return _Pair(clean.stem, "", "", 0, image, reference)
 
 
 def _synthetic_pair(path: Path, spec: str, synthesizer: Synthesizer, seed: int, draw: int) -> _Pair:
