@@ -39,7 +39,7 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 	  --trainer.logger.save_dir $(DEMO)/adapters --trainer.logger.name DEGRADATION
 	$(FIT) --config configs/estimator.yaml $(SMALL) --model.init_from $(DEMO)/adapters/bundle \
 	  --model.save_to $(DEMO)/bundle --model.optimization.learning_rate 4e-3 --trainer.max_steps 600 \
-	  --data.patch_px 128 --data.batch_size 16 --trainer.default_root_dir $(DEMO)/estimator --trainer.logger.save_dir $(DEMO)/estimator
+	  --data.patch_px 128 --data.batch_size 16 --data.synthesis.composite_probability 0 --trainer.default_root_dir $(DEMO)/estimator --trainer.logger.save_dir $(DEMO)/estimator
 	$(BIN)/abair-pl evaluate --bundle $(DEMO)/bundle --clean $(DEMO)/sample/heldout \
 	  --degrade rain haze noise blur low_light --draws 2 --blend none oracle one_hot soft \
 	  --output $(DEMO)/results --sheet $(DEMO)/comparison.png

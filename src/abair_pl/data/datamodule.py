@@ -105,6 +105,9 @@ class RestorationDataModule(L.LightningDataModule):
                 self._check_shards(sources)
                 if any(layout_of(source.shards) == "clean" for source in sources):
                     _ = self.made.synthesizer
+                    if self.made.left_out:
+                        names = ", ".join(self.made.left_out)
+                        rank_zero_info(f"composites left out, as the module has not all of their degradations: {names}")
             samples_in(self._expanded(self.val if stage in ("fit", "validate") else self.test or self.val))
 
     def prepare_synthesis(self, degradations: list[str]) -> None:

@@ -59,9 +59,14 @@ class SynthesisConfig:
 class Synthesis:
     """Degrades batches, or passes on the degraded images of real pairs.
 
+    Composites with a member that is not among the degradations are left out.
+
     Args:
         config: How.
         degradations: Names in the order of the labels.
+
+    Attributes:
+        left_out: The names of such composites.
 
     Raises:
         InputError: A name is neither built in nor among the operators, or a number is out of bounds.
@@ -70,6 +75,7 @@ class Synthesis:
     def __init__(self, config: SynthesisConfig, degradations: list[str]) -> None:
         self.config = config
         self.degradations = degradations
+        self.left_out: list[str] = []
         self._synthesizer: Synthesizer | None = None
 
     @property
@@ -77,10 +83,15 @@ class Synthesis:
         """Makes the degradations, from when they are first needed: real pairs need none, and may have any name."""
         if self._synthesizer is None:
             made = resolve_degradations(self.degradations, self.config.operators)
+            composites = resolve_composites(self.config.composites, made)
+            usable = [
+                each for each in composites if {operator.name for operator in each.operators} <= set(self.degradations)
+            ]
+            self.left_out = [each.name for each in composites if each not in usable]
             self._synthesizer = Synthesizer(
                 made,
-                resolve_composites(self.config.composites, made),
-                composite_probability=self.config.composite_probability,
+                usable,
+                composite_probability=self.config.composite_probability if usable or not composites else 0.0,
                 cutmix_probability=self.config.cutmix_probability,
                 cutmix_regions=self.config.cutmix_regions,
                 smooth_probability=self.config.smooth_probability,

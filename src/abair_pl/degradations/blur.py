@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, limited, within
 from abair_pl.degradations.kernels import (
@@ -22,6 +23,7 @@ from abair_pl.degradations.random import normal_field
 
 KERNEL_PX = 33
 _PATH_POINTS = 64
+_SPLATS = 4 * (_PATH_POINTS - 1) + 1
 
 
 class Blur(Degradation):
@@ -88,7 +90,9 @@ class RandomCameraShake(Blur):
         return (path - (low + high) / 2) * (parameters["extent_px"][:, None, None] / extent)
 
     def profile(self, parameters: Parameters) -> Tensor:
-        return path_profile(self.path(parameters), KERNEL_PX)
+        moments = self.path(parameters).transpose(1, 2)
+        between = interpolate(moments, size=_SPLATS, mode="linear", align_corners=True)  # or long paths would be dotted
+        return path_profile(between.transpose(1, 2), KERNEL_PX)
 
 
 class RandomMotionBlur(Blur):

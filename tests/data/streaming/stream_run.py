@@ -38,7 +38,6 @@ class Recorder(L.LightningModule):
     """One weight; notes the photographs it is validated on."""
 
     degradations = ("rain",)
-    training_degradation = "rain"
 
     def __init__(self, lonely_step: int | None) -> None:
         super().__init__()

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from abair_pl.data.streaming import stream
 from abair_pl.data.augment import Augmentation, Patch
 from abair_pl.data.decode import decode_sample
+from abair_pl.data.streaming import stream
 from abair_pl.data.streaming.collate import PhotoSample
 from abair_pl.data.streaming.fetch import ShardOpener
 from abair_pl.data.streaming.progress import Progress

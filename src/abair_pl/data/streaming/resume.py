@@ -4,9 +4,6 @@ import itertools
 import warnings
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.utilities import rank_zero_warn
-
 from abair_pl.batch import Position
 from abair_pl.data.streaming.progress import Progress
 from abair_pl.data.streaming.ranks import add, gather
@@ -27,7 +24,7 @@ class StreamRecord:
         self._saved: dict[str, Any] | None = None
         self._logged = -1
 
-    def note(self, position: Position, broken: int, workers: int, trainer: L.Trainer) -> None:
+    def note(self, position: Position, broken: int, workers: int, trainer: Any) -> None:
         """Take over what a batch carries when it is trained on; log ``data/broken``, over all ranks together.
 
         Args:
@@ -79,8 +76,8 @@ class StreamRecord:
         return self.progress
 
 
-def _interval(trainer: L.Trainer) -> int:
-    return trainer.log_every_n_steps  # type: ignore[attr-defined]  # one of its parts puts it there
+def _interval(trainer: Any) -> int:
+    return int(trainer.log_every_n_steps)
 
 
 def _restored(state: dict[str, Any], settings: dict[str, Any], rank: int) -> Progress:
@@ -89,8 +86,10 @@ def _restored(state: dict[str, Any], settings: dict[str, Any], rank: int) -> Pro
         return Progress.from_state(state["ranks"][rank])
     progress = Progress.after(state["ranks"], rank)
     reason = "; ".join(f"{name} was {state.get(name)}, is {settings[name]}" for name in differing)
-    rank_zero_warn(
+    message = (
         f"the stream's position in the checkpoint does not fit this run ({reason or 'not all ranks saved theirs'}): "
         f"training goes on at the start of epoch {progress.start[1]} of the data"
     )
+    if rank == 0:
+        warnings.warn(message, stacklevel=2)
     return progress
