@@ -190,22 +190,22 @@ class Degradation(IntensityAugmentationBase2D):
         Returns:
             ``(B, 3, H, W)`` in [0, 1].
         """
-        everything = np.arange(len(image))
+        everything = torch.arange(len(image), device=image.device)
         degraded = torch.empty_like(image, dtype=torch.float32)
         self.apply_to_rows(image.float(), everything, parameters, degraded, everything)
         return degraded
 
     def apply_to_rows(
-        self, source: Tensor, taken: NDArray[np.int64], parameters: Parameters, target: Tensor, given: NDArray[np.int64]
+        self, source: Tensor, taken: Tensor, parameters: Parameters, target: Tensor, given: Tensor
     ) -> None:
         """Apply parameters to some images of one batch, and write the results over some of another.
 
         Args:
             source: ``(B, 3, H, W)`` float32 RGB in [0, 1].
-            taken: ``(N,)`` which of them.
+            taken: ``(N,)`` int64, which of them.
             parameters: Of these, on their device.
             target: ``(R, 3, H, W)`` float32; may be ``source``.
-            given: ``(N,)`` where the results go.
+            given: ``(N,)`` int64, where the results go.
         """
         with torch.autocast(source.device.type, enabled=False):
             if source.device.type == "cpu" and self.one_by_one:
@@ -216,9 +216,8 @@ class Degradation(IntensityAugmentationBase2D):
                         degraded = self.degrade(source[here : here + 1], one)
                         torch.clamp(degraded, 0.0, 1.0, out=target[there : there + 1])
             else:
-                images = source.index_select(0, torch.from_numpy(taken).to(source.device))
-                degraded = self.degrade(images, parameters).clamp_(0.0, 1.0)
-                target.index_copy_(0, torch.from_numpy(given).to(source.device), degraded)
+                degraded = self.degrade(source.index_select(0, taken), parameters).clamp_(0.0, 1.0)
+                target.index_copy_(0, given, degraded)
 
     def generate_parameters(self, batch_shape: tuple[int, ...]) -> Parameters:
         """Kornia's hook: draw parameters for a batch of this shape."""

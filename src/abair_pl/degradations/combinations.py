@@ -74,6 +74,9 @@ class OneOf(Combination):
         if len(share) != len(kinds) or not (share >= 0).all() or share.sum() <= 0:
             message = f"weights are {weights} for {len(kinds)} kinds; expected one each, none negative, not all 0"
             raise InputError(message)
+        if len({kind.kind for kind in kinds}) < len(kinds):
+            message = f"kinds of {names.pop()} are {[kind.kind for kind in kinds]}; expected each to have its own"
+            raise InputError(message)
         self.name = names.pop()
         self.kinds = list(kinds)
         self.limits = np.cumsum(share / share.sum())[:-1]

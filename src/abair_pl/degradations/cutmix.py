@@ -10,6 +10,7 @@ from torch import Tensor
 
 from abair_pl.degradations.base import one_thread
 from abair_pl.degradations.random import child_seeds, smooth_field, unit_draws
+from abair_pl.degradations.transfer import moved
 
 MAX_REGIONS = 4
 SHAPES = ("whole", "rectangle", "smooth")
@@ -160,20 +161,23 @@ def coverage(layout: Layout, regions: NDArray[np.int64], size: tuple[int, int], 
         size: ``(H, W)`` in pixels.
         device: Where to.
     """
+    rectangles, smooth = (np.flatnonzero(layout.shape[regions] == shape) for shape in (_RECTANGLE, _SMOOTH))
+    values = {
+        "rectangles": rectangles,
+        "smooth": smooth,
+        "box": layout.box[regions[rectangles]],
+        "seed": layout.seed[regions[smooth]],
+        "level": layout.level[regions[smooth]],
+        "softness": layout.softness[regions[smooth]],
+    }
+    at = moved({name: torch.from_numpy(value) for name, value in values.items()}, device)
     covered = torch.ones(len(regions), *size, device=device)
-    rectangles = np.flatnonzero(layout.shape[regions] == _RECTANGLE)
     if len(rectangles):
-        boxes = torch.from_numpy(layout.box[regions[rectangles]]).to(device)
-        covered[torch.from_numpy(rectangles).to(device)] = _inside(boxes, size).float()
-    smooth = np.flatnonzero(layout.shape[regions] == _SMOOTH)
+        covered.index_copy_(0, at["rectangles"], _inside(at["box"], size).float())
     if len(smooth):
-        chosen = regions[smooth]
-        seeds, level, softness = (
-            torch.from_numpy(values[chosen]).to(device) for values in (layout.seed, layout.level, layout.softness)
-        )
-        field = _fields(seeds, size)
-        soft = ((field - level.view(-1, 1, 1)) / softness.view(-1, 1, 1) + 0.5).clamp_(0.0, 1.0)
-        covered[torch.from_numpy(smooth).to(device)] = soft
+        level, softness = at["level"].view(-1, 1, 1), at["softness"].view(-1, 1, 1)
+        soft = ((_fields(at["seed"], size) - level) / softness + 0.5).clamp_(0.0, 1.0)
+        covered.index_copy_(0, at["smooth"], soft)
     return covered
 
 

@@ -108,8 +108,9 @@ def _class_at(path: str) -> type[Degradation]:
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        message = f"'{path}' cannot be imported ({error}); expected package.module.Class, a subclass of Degradation"
+    except Exception as error:  # whatever a module does when it is imported
+        reason = f"{type(error).__name__}: {error}"
+        message = f"'{path}' cannot be imported ({reason}); expected package.module.Class, a subclass of Degradation"
         raise InputError(message) from error
     if not (isinstance(found, type) and issubclass(found, Degradation)) or _is_abstract(found):
         message = f"'{path}' is no degradation; expected a subclass of abair_pl.degradations.Degradation"
@@ -149,6 +150,12 @@ def _made(operator: type[Degradation], settings: Mapping[str, str | float], text
     for key, value in settings.items():
         name = _argument(operator, key)
         if name is None:
-            raise unknown_name(key, f"setting in '{text}'", arguments)
-        values[name] = (value, value) if arguments[name].annotation == Range else value
-    return operator(**values)  # type: ignore[arg-type]  # each subclass's own arguments, looked up above
+            raise unknown_name(key, f"setting of {operator.name} in '{text}'", arguments)
+        argument = arguments[name]
+        ranged = argument.annotation == Range or isinstance(argument.default, tuple)
+        values[name] = (value, value) if ranged else value
+    try:
+        return operator(**values)  # type: ignore[arg-type]  # each subclass's own arguments, looked up above
+    except TypeError as error:
+        message = f"'{text}' cannot be made ({error}); expected settings for all arguments without a default"
+        raise InputError(message) from error

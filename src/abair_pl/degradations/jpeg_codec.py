@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from abair_pl.degradations.transfer import constant
+
 _BLOCK = 8
 _LUMA = """
 16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56  14 17 22 29 51 87 80 62
@@ -42,13 +44,13 @@ def jpeg_round_trip(image: Tensor, quality: Tensor) -> Tensor:
 
 
 def _mixed(pixels: Tensor, matrix: tuple[tuple[float, ...], ...]) -> Tensor:
-    weights = pixels.new_tensor(matrix)
+    weights = constant(matrix, pixels.device)
     return (weights[:, :, None, None] * pixels[:, None]).sum(dim=2)
 
 
 def _table(text: str, scale: Tensor) -> Tensor:
     """Quantisation tables ``(B, 1, 1, 8, 1, 8)`` of a quality's scale in per cent."""
-    table = scale.new_tensor([float(entry) for entry in text.split()])
+    table = constant(tuple(map(float, text.split())), scale.device)
     steps = ((scale[:, None] * table + 50.0) / 100.0).floor().clamp(1.0, 255.0)
     return steps.view(-1, 1, 1, _BLOCK, 1, _BLOCK)
 
@@ -63,7 +65,7 @@ def _cosines(device: torch.device) -> Tensor:
 
 
 def _quantized(plane: Tensor, steps: Tensor) -> Tensor:
-    """Planes ``(B, C, H, W)`` around 0, through the DCT of their 8 x 8 blocks and back."""
+    """Planes ``(B, C, H, W)`` around 0, through the DCT of their 8 x 8 blocks and back to 8 bits."""
     cosines = _cosines(plane.device)
     batch, channels, height, width = plane.shape
     rows = cosines @ plane.reshape(-1, _BLOCK, width)  # along the columns of each row of blocks
@@ -71,7 +73,7 @@ def _quantized(plane: Tensor, steps: Tensor) -> Tensor:
     shape = (batch, channels, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     kept = coefficients.view(shape).div_(steps).round_().mul_(steps)
     rows = kept.view(-1, _BLOCK) @ cosines
-    return (cosines.T @ rows.view(-1, _BLOCK, width)).view(plane.shape)
+    return (cosines.T @ rows.view(-1, _BLOCK, width)).view(plane.shape).round_().clamp_(-128.0, 127.0)
 
 
 def _upsampled(plane: Tensor) -> Tensor:

@@ -56,12 +56,14 @@ class Plan:
         ]
 
 
-def plan_of_records(records: Sequence[Record], sources: Sequence[str], operators: Sequence[Degradation]) -> Plan:
+def plan_of_records(
+    records: Sequence[Record], sources: Mapping[str, Sequence[str]], operators: Sequence[Degradation]
+) -> Plan:
     """The plan of recorded samples, as one batch.
 
     Args:
         records: As :meth:`Plan.record` gives them, one for each sample.
-        sources: The names that sources stand for, ``clean`` first.
+        sources: The degradations, one after the other, that the name of each source stands for; ``clean`` first.
         operators: What may be asked for, by name and kind.
 
     Raises:
@@ -70,8 +72,10 @@ def plan_of_records(records: Sequence[Record], sources: Sequence[str], operators
     known = {(operator.name, operator.kind): operator for operator in operators}
     try:
         for record in records:
-            _check_regions(record)
-        layout = Layout.from_records([list(record) for record in records], {name: i for i, name in enumerate(sources)})
+            _check_regions(record, sources)
+        layout = Layout.from_records(
+            [list(record) for record in records], {name: index for index, name in enumerate(sources)}
+        )
         chains = [region["steps"] for record in records for region in record]
         steps = []
         for position in range(max(map(len, chains), default=0)):
@@ -84,23 +88,26 @@ def plan_of_records(records: Sequence[Record], sources: Sequence[str], operators
                 drawn = [chains[region][position]["parameters"] for region in regions]
                 steps.append(Step(operator, np.array(regions, dtype=np.int64), _stacked(operator, drawn)))
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        message = (
-            f"a record does not fit ({type(error).__name__}: {error}); expected one of Plan.record() for {sources}"
-        )
+        reason = f"{type(error).__name__}: {error}"
+        message = f"a record does not fit ({reason}); expected one of Plan.record() for {', '.join(sources)}"
         raise InputError(message) from error
-    return Plan(layout, steps, sources)
+    return Plan(layout, steps, list(sources))
 
 
 _SHAPED_BY = {"whole": {}, "rectangle": {"box": 4}, "smooth": {"level": 1, "softness": 1}}
 
 
-def _check_regions(record: Record) -> None:
-    """Refuse a sample that leaves pixels uncovered, or a region without what its shape needs."""
+def _check_regions(record: Record, sources: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a sample that leaves pixels uncovered, or a region without what its source or its shape needs."""
     if not record or record[0]["shape"] != "whole":
         message = "a sample begins with no whole region"
         raise ValueError(message)
     for region in record:
         _check_seed(region["seed"])
+        names = [step["degradation"] for step in region["steps"]]
+        if names != list(sources[region["source"]]):
+            message = f"the steps of {region['source']} are {names}"
+            raise ValueError(message)
         for key, count in _SHAPED_BY[region["shape"]].items():
             if np.size(region[key]) != count or not np.isfinite(region[key]).all():
                 message = f"{key} is {region[key]}"
@@ -125,18 +132,3 @@ def _stacked(operator: Degradation, drawn: Sequence[Mapping[str, float]]) -> Par
         name: torch.tensor([values[name] for values in drawn], dtype=torch.int64 if name == "seed" else torch.float32)
         for name in names
     }
-
-
-def moved(steps: Sequence[Step], device: torch.device) -> list[Parameters]:
-    """The steps' parameters on a device, in one transfer for each dtype instead of one for each tensor."""
-    if device.type == "cpu":
-        return [dict(step.parameters) for step in steps]
-    flat = [(index, name, value) for index, step in enumerate(steps) for name, value in step.parameters.items()]
-    here: list[Parameters] = [{} for _ in steps]
-    for dtype in {value.dtype for _, _, value in flat}:
-        same = [entry for entry in flat if entry[2].dtype == dtype]
-        packed = torch.cat([value for _, _, value in same]).to(device, non_blocking=True)
-        pieces = packed.split([len(value) for _, _, value in same])
-        for (index, name, _), piece in zip(same, pieces, strict=True):
-            here[index][name] = piece
-    return here

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, between, limited, per_image, within
 from abair_pl.degradations.particles import MAX_LENGTH_PX, Layers, draw_particles, slope
+from abair_pl.degradations.transfer import constant
 
 _LAYERS = ((1.0, 0.6, 1.0), (0.7, 1.0, 0.75), (0.45, 1.4, 0.5))
 """Near to far: size, number and opacity of a layer's streaks relative to the nearest, or to the mean number."""
@@ -91,7 +92,7 @@ class RandomRainStreaks(Degradation):
 
     def streaks(self, parameters: Parameters, size: tuple[int, int]) -> Tensor:
         """Opacity of the streaks, ``(B, 1, H, W)`` in [0, 1]."""
-        scale, number, strength = parameters["opacity"].new_tensor(_LAYERS).unbind(dim=1)
+        scale, number, strength = constant(_LAYERS, parameters["opacity"].device).unbind(dim=1)
         layers = Layers(
             per_kilopixel=parameters["drops_per_kilopixel"][:, None] * number,
             radius_px=parameters["radius_px"][:, None] * scale,

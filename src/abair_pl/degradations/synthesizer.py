@@ -6,13 +6,13 @@ from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from abair_pl.degradations.base import FULL_DIAL, Degradation, Range, Step
 from abair_pl.degradations.combinations import AnyDegradation, Composite
 from abair_pl.degradations.cutmix import MAX_REGIONS, Layout, LayoutConfig, coverage, draw_layout, uniform_layout
-from abair_pl.degradations.plan import Plan, Record, moved, plan_of_records
+from abair_pl.degradations.plan import Plan, Record, plan_of_records
+from abair_pl.degradations.transfer import moved
 from abair_pl.errors import InputError, unknown_name
 
 
@@ -137,7 +137,8 @@ class Synthesizer(nn.Module):
         Raises:
             InputError: A record does not fit.
         """
-        return plan_of_records(records, self.sources, self.operators)
+        members = {name: _names(member) for name, member in zip(self.sources[1:], self.members, strict=True)}
+        return plan_of_records(records, {"clean": [], **members}, self.operators)
 
     @torch.no_grad()
     def forward(self, clean: Tensor, plan: Plan, depth: Tensor | None = None) -> Synthesis:
@@ -149,70 +150,90 @@ class Synthesizer(nn.Module):
             depth: ``(B, 1, H, W)`` in [0, 1], 1 farthest, NaN where a sample has none.
         """
         layout, device, clean = plan.layout, clean.device, clean.float()
+        at = moved(self._indices(plan), device)
         layers = clean.new_empty(len(layout.sample), *clean.shape[1:])
-        untouched = np.flatnonzero(layout.source == 0)
-        layers[untouched] = clean[layout.sample[untouched]]
-        touched = np.zeros((len(layers), len(self.names) + 1), dtype=np.float32)
-        touched[untouched, 0] = 1.0
-        lead = torch.tensor(layout.source, device=device)
+        layers.index_copy_(0, at["clean/regions"], clean.index_select(0, at["clean/samples"]))
+        lead = at["lead"].clone()
         strongest = layers.new_full((len(layers),), -1.0)
-        for step, parameters in zip(plan.steps, moved(plan.steps, device), strict=True):
-            regions, samples = step.rows, layout.sample[step.rows]
+        begun: set[int] = set()
+        for index, step in enumerate(plan.steps):
+            regions, samples = at[f"{index}/regions"], at[f"{index}/samples"]
+            parameters = {name: at[f"{index}/parameters/{name}"] for name in step.parameters}
             if depth is not None and step.operator.uses_depth:
-                parameters["depth"] = depth[torch.from_numpy(samples).to(device)]
-            begun = touched[regions[0]].any()  # a step comes first for all of its regions or for none
-            source, taken = (layers, regions) if begun else (clean, samples)
-            label = 1 + self.names.index(step.operator.name)
-            touched[regions, label] = 1.0
-            in_composite = layout.source[regions] > len(self.names)
-            before = source[taken] if in_composite.any() else None
+                parameters["depth"] = depth.index_select(0, samples)
+            first = begun.isdisjoint(step.rows.tolist())  # for all of a step's regions, or for none
+            begun.update(step.rows.tolist())
+            source, taken = (clean, samples) if first else (layers, regions)
+            in_composite = bool((layout.source[step.rows] > len(self.names)).any())
+            before = source.index_select(0, taken) if in_composite else None
             step.operator.apply_to_rows(source, taken, parameters, layers, regions)
             if before is not None:
-                rows = torch.from_numpy(regions).to(device)
-                change = (layers[rows] - before).abs().mean(dim=(1, 2, 3))
-                better = change > strongest[rows]
-                lead[rows] = torch.where(better, label, lead[rows])
-                strongest[rows] = torch.where(better, change, strongest[rows])
-        covered = torch.from_numpy(touched).to(device)
-        first = torch.from_numpy(np.flatnonzero(layout.order == 0)).to(device)
-        size = (clean.shape[2], clean.shape[3])
-        degraded = layers if len(first) == len(layers) else layers.index_select(0, first)
-        labels, shares = lead[first].view(-1, 1, 1).expand(-1, *size), covered[first]
-        mixed = np.unique(layout.sample[layout.order > 0])
-        if len(mixed):
-            where = torch.from_numpy(mixed).to(device)
-            labels = labels.clone()
-            degraded[where], labels[where], shares[where] = _painted(layers, lead, covered, layout, mixed)
+                change = (layers.index_select(0, regions) - before).abs().mean(dim=(1, 2, 3))
+                better = change > strongest[regions]
+                lead[regions] = torch.where(better, 1 + self.names.index(step.operator.name), lead[regions])
+                strongest[regions] = torch.where(better, change, strongest[regions])
+        whole, size = at["whole"], (clean.shape[2], clean.shape[3])
+        degraded = layers if len(whole) == len(layers) else layers.index_select(0, whole)
+        labels, shares = lead[whole].view(-1, 1, 1).expand(-1, *size), at["touched"][whole]
+        if len(whole) < len(layers):
+            labels, mixed = labels.clone(), at["mixed"]
+            degraded[mixed], labels[mixed], shares[mixed] = _painted(layers, lead, at, layout)
         return Synthesis(degraded, labels, shares, plan)
 
+    def _indices(self, plan: Plan) -> dict[str, Tensor]:
+        """All that is drawn or looked up on the host, to be moved to the device at once."""
+        layout = plan.layout
+        clean = np.flatnonzero(layout.source == 0)
+        touched = np.zeros((len(layout.sample), len(self.names) + 1), dtype=np.float32)
+        touched[clean, 0] = 1.0
+        mixed = np.unique(layout.sample[layout.order > 0])
+        several = np.isin(layout.sample, mixed)
+        arrays = {
+            "lead": layout.source,
+            "whole": np.flatnonzero(layout.order == 0),
+            "clean/regions": clean,
+            "clean/samples": layout.sample[clean],
+            "mixed": mixed,
+            "touched": touched,
+        }
+        upper = np.flatnonzero(layout.order > 0)
+        for order in range(int(layout.order.max()) + 1):
+            regions = np.flatnonzero(several & (layout.order == order))
+            arrays[f"regions/{order}"] = regions
+            arrays[f"where/{order}"] = np.searchsorted(mixed, layout.sample[regions])
+            arrays[f"covers/{order}"] = np.searchsorted(upper, regions)
+        parameters: dict[str, Tensor] = {}
+        for index, step in enumerate(plan.steps):
+            touched[step.rows, 1 + self.names.index(step.operator.name)] = 1.0
+            arrays |= {f"{index}/regions": step.rows, f"{index}/samples": layout.sample[step.rows]}
+            parameters |= {f"{index}/parameters/{name}": value for name, value in step.parameters.items()}
+        return parameters | {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-def _painted(
-    layers: Tensor, lead: Tensor, touched: Tensor, layout: Layout, mixed: NDArray[np.int64]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Lay the regions of samples on one another, from the last to the first.
+
+def _painted(layers: Tensor, lead: Tensor, at: dict[str, Tensor], layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+    """Lay the regions of samples with several on one another, from the last to the first.
 
     Args:
         layers: ``(R, 3, H, W)`` each region's degradation, over the whole image.
         lead: ``(R,)`` each region's label.
-        touched: ``(R, K + 1)`` 1 for each degradation that a region has.
+        at: Indices, on the device.
         layout: The layout.
-        mixed: ``(M,)`` the samples with several regions.
 
     Returns:
         ``degraded``, ``labels`` and ``shares`` of these samples.
     """
-    size = (layers.shape[2], layers.shape[3])
-    bare = layers.new_ones(len(mixed), *size)
+    size, touched = (layers.shape[2], layers.shape[3]), at["touched"]
+    covered = coverage(layout, np.flatnonzero(layout.order > 0), size, layers.device)
+    bare = layers.new_ones(len(at["mixed"]), *size)
     most = torch.zeros_like(bare)
-    degraded = layers.new_zeros(len(mixed), *layers.shape[1:])
+    degraded = layers.new_zeros(len(bare), *layers.shape[1:])
     labels = torch.zeros_like(bare, dtype=torch.int64)
-    shares = layers.new_zeros(len(mixed), touched.shape[1])
-    several = np.isin(layout.sample, mixed)
+    shares = layers.new_zeros(len(bare), touched.shape[1])
     for order in range(int(layout.order.max()), -1, -1):
-        regions = np.flatnonzero(several & (layout.order == order))
-        where = torch.from_numpy(np.searchsorted(mixed, layout.sample[regions])).to(layers.device)
-        rows = torch.from_numpy(regions).to(layers.device)
-        weight = bare[where] * coverage(layout, regions, size, layers.device)
+        where, rows = at[f"where/{order}"], at[f"regions/{order}"]
+        weight = bare[where]
+        if order:
+            weight = weight * covered[at[f"covers/{order}"]]
         bare[where] -= weight
         degraded[where] += weight[:, None] * layers[rows]
         better = weight > most[where]
@@ -221,6 +242,13 @@ def _painted(
         area = weight.sum(dim=2).sum(dim=1) / (size[0] * size[1])  # one sum over both would round by the threads
         shares[where] += area[:, None] * touched[rows]
     return degraded, labels, shares
+
+
+def _names(degradation: AnyDegradation) -> list[str]:
+    """The degradations that one stands for, one after the other."""
+    if isinstance(degradation, Composite):
+        return [name for member in degradation.members for name in _names(member)]
+    return [degradation.name]
 
 
 def _share(value: float, key: str) -> float:
