@@ -3,11 +3,12 @@
 import torch
 from tests.bench.blend import bench_blend
 from tests.bench.loader import bench_loader
-from tests.bench.synthesizer import bench_synthesizer
+from tests.bench.synthesizer import bench_share_of_step, bench_synthesizer
 
 if __name__ == "__main__":
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device.type}")
     bench_blend(device)
     bench_synthesizer(device, batch=256 if device.type == "cuda" else 30)
+    bench_share_of_step(device, "paper" if device.type == "cuda" else "tiny")
     bench_loader()

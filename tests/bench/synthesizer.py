@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import albumentations as A
+import cv2
 import kornia.augmentation as K
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from tests.bench.timing import alternate, report, synchronized
 
 from abair_pl.data.shards.sample import load_photograph
 from abair_pl.degradations import PAPER_FIVE, Synthesizer, parse_degradation, resolve_degradations
+from abair_pl.models.backbone import Backbone
+from abair_pl.models.presets import preset_config
 
 _PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "motorcycle_left", "rocket")
 
@@ -47,6 +50,7 @@ def in_parts(operators: Sequence[Callable[[torch.Tensor], object]], images: torc
 def bench_synthesizer(device: torch.device, batch: int, size_px: int = 128) -> None:
     """The five degradations mixed on the same patches, on one core or on the device."""
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
     clean = patches(batch, size_px)
     here = clean.to(device)
     arrays = [(image.permute(1, 2, 0).numpy() * 255).astype(np.uint8) for image in clean]
@@ -66,3 +70,19 @@ def bench_synthesizer(device: torch.device, batch: int, size_px: int = 128) -> N
         "Kornia's own": synchronized(device, in_parts(stock, here)),
     }
     report(f"rain, motion and noise mixed, {batch} x {size_px}^2, {device.type}", alternate(candidates), batch)
+
+
+def bench_share_of_step(device: torch.device, preset: str = "paper", batch: int = 8, size_px: int = 128) -> None:
+    """The synthesizer beside forward and backward of a training step in bfloat16, for which a GPU is needed."""
+    clean = patches(batch, size_px).to(device)
+    backbone = Backbone(preset_config(preset), len(PAPER_FIVE) + 1).to(device)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = (backbone(clean) - clean).abs().mean()
+        loss.backward()
+        backbone.zero_grad()
+
+    five = Synthesizer(resolve_degradations(PAPER_FIVE))
+    candidates = {"training step": synchronized(device, step), "synthesizer": synchronized(device, drawn(five, clean))}
+    report(f"share of a step, preset {preset}, {batch} x {size_px}^2, {device.type}", alternate(candidates), batch)

@@ -181,10 +181,11 @@ class TestTraining:
         assert torch.equal(batch.valid, photos.valid)
 
     def test_composites_without_all_their_members_are_left_out_and_named(self, photos: PhotoBatch) -> None:
-        config = SynthesisConfig(composites=["rain+haze", "blur+noise", "rain+noise"], composite_probability=1.0)
+        composites = ["rain+haze", "blur+noise", "rain+noise"]
+        config = SynthesisConfig(["snow:severity=1"], composites, composite_probability=1.0)
         some = Synthesis(config, ["rain", "noise"])
         assert some.synthesizer.sources == ["clean", "rain", "noise", "rain+noise"]
-        assert some.left_out == ["rain+haze", "blur+noise"]
+        assert some.left_out == ["snow", "rain+haze", "blur+noise"]
         none = Synthesis(config, ["haze"])
         assert none.training(photos, step=0).labels.unique().tolist() == [1]
 

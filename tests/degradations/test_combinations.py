@@ -71,6 +71,10 @@ class TestOneOf:
     def test_kinds_of_several_names_or_none_are_refused(self) -> None:
         with pytest.raises(InputError, match=r"kinds of one degradation are named \['blur', 'noise'\]"):
             OneOf([RandomDefocus(), RandomGaussianNoise()])
+        with pytest.raises(
+            InputError, match=r"kinds of blur are \['defocus', 'defocus'\]; expected each to have its own"
+        ):
+            OneOf([RandomDefocus(), RandomDefocus(radius_px=(1.0, 2.0))])
         with pytest.raises(InputError, match=r"are named \[\]"):
             OneOf([])
 
@@ -96,7 +100,8 @@ class TestComposite:
             expected = member.apply(expected, member.draw(seeds))
         found = photo.clone()
         for step in composite.steps(SEEDS[:4]):
-            step.operator.apply_to_rows(found, step.rows, step.parameters, found, step.rows)
+            rows = torch.from_numpy(step.rows)
+            step.operator.apply_to_rows(found, rows, step.parameters, found, rows)
         assert torch.equal(found, expected)
         assert not torch.equal(found, photo)
 

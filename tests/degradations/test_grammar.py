@@ -157,9 +157,12 @@ def test_a_class_from_another_package_is_named_by_its_path(own_package: str, pho
         ("", "unknown degradation ''"),
         ("Rain", "unknown degradation 'Rain'"),
         ("noise+", r"unknown degradation 'noise\+'"),
-        ("noise:strength=3", "unknown setting in 'noise:strength=3' 'strength'; expected one of: severity, sigma_8bit"),
-        ("noise:sig=3", "unknown setting in .* 'sig'"),
-        ("noise:=3", "unknown setting in .* ''"),
+        (
+            "noise:strength=3",
+            "unknown setting of noise in 'noise:strength=3' 'strength'; expected one of: severity, sigma_8bit",
+        ),
+        ("noise:sig=3", "unknown setting of noise in .* 'sig'"),
+        ("noise:=3", "unknown setting of noise in .* ''"),
         ("noise:sigma=", "'sigma=' in 'noise:sigma=' has no number; expected sigma=NUMBER, a finite one"),
         ("noise:sigma", "expected sigma=NUMBER"),
         ("noise:sigma=high", "has no number"),
@@ -169,8 +172,8 @@ def test_a_class_from_another_package_is_named_by_its_path(own_package: str, pho
         ("rain:severity=1.5", "severity of rain is"),
         ("blur:kind=gausian", "unknown kind of blur 'gausian'; expected one of: shake, .*; did you mean 'gaussian'"),
         ("rain:kind=heavy", "unknown kind of rain 'heavy'"),
-        ("blur:kind=defocus,sigma=2", "unknown setting in .* 'sigma'; expected one of: severity, radius_px"),
-        ("blur:radius=3,length=9", "unknown setting in"),
+        ("blur:kind=defocus,sigma=2", "unknown setting of blur in .* 'sigma'; expected one of: severity, radius_px"),
+        ("blur:radius=3,length=9", "unknown setting of blur in"),
         ("blur+noise>jpeg", r"joins by \+ and by >; expected \+ for the physical order or > for the order given"),
         ("blur+blur", r"a composite has members \['blur', 'blur'\]"),
         ("blur+nois", "unknown degradation 'nois'"),
@@ -243,3 +246,41 @@ def test_parsed_degradations_degrade(photo: Tensor) -> None:
         degraded = parse_degradation(text)(photo)
         assert degraded.shape == photo.shape
         assert not torch.equal(degraded, photo)
+
+
+_OWN = """
+from abair_pl.degradations import Degradation
+
+
+class Needy(Degradation):
+    name = "needy"
+
+    def __init__(self, severity: tuple = (0.0, 1.0), *, width: int) -> None:
+        super().__init__(severity)
+
+    def physical(self, severity, draws):
+        return {}
+
+    def degrade(self, image, parameters):
+        return image
+
+
+class Bare(Needy):
+    def __init__(self, severity=(0.0, 1.0)) -> None:
+        super().__init__(severity, width=1)
+"""
+
+
+def test_own_modules_and_classes_that_fail_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_needy.py").write_text(_OWN)
+    (tmp_path / "own_broken.py").write_text("class Half(")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InputError, match=r"'own_needy.Needy' cannot be made \(.*width.*\); expected settings"):
+        parse_degradation("own_needy.Needy")
+    with pytest.raises(InputError, match=r"'own_broken.Half' cannot be imported \(SyntaxError"):
+        parse_degradation("own_broken.Half")
+    made = parse_degradation("own_needy.Bare:severity=0.5")  # a range by its default, if not by its annotation
+    assert isinstance(made, Degradation)
+    assert made.severity == (0.5, 0.5)

@@ -1,5 +1,6 @@
 import io
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -41,3 +42,16 @@ def test_each_sample_has_its_own_quality() -> None:
     alone = torch.cat([jpeg_round_trip(image, quality[None]) for quality in qualities])
     assert torch.equal(together, alone)
     assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("quality", [10, 30, 70])
+def test_saturated_colours_are_clamped_as_libjpeg_does(quality: int) -> None:
+    stripes = torch.zeros(1, 3, 64, 64)
+    stripes[:, 0, :, ::5] = 1.0
+    stripes[:, 1, ::7] = 1.0
+    file = io.BytesIO()
+    pixels = (stripes[0].permute(1, 2, 0) * 255).to(torch.uint8).numpy()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    written = torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1) / 255.0
+    error = (jpeg_round_trip(stripes, torch.tensor([float(quality)]))[0] - written).square().mean()
+    assert -10.0 * error.log10() > 33.0

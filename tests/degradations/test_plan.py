@@ -15,7 +15,7 @@ from abair_pl.degradations import (
     resolve_composites,
     resolve_degradations,
 )
-from abair_pl.degradations.plan import Record, moved
+from abair_pl.degradations.plan import Record
 from abair_pl.errors import InputError
 
 BATCH = 24
@@ -189,26 +189,15 @@ def test_parameters_that_are_not_the_operators_are_refused(change: Callable[[dic
         synthesizer.replay([record])
 
 
-def test_on_a_cpu_parameters_are_handed_over_as_they_are(synthesizer: Synthesizer) -> None:
-    plan = synthesizer.plan(SEEDS)
-    for step, here in zip(plan.steps, moved(plan.steps, torch.device("cpu")), strict=True):
-        assert here is not step.parameters
-        assert all(here[name] is value for name, value in step.parameters.items())
-
-
-def test_elsewhere_each_dtype_travels_once(synthesizer: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, sent = synthesizer.plan(SEEDS), []
-    original = Tensor.to
-
-    def to(self: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        sent.append(self.dtype)
-        return original(self, *arguments, **options)
-
-    monkeypatch.setattr(Tensor, "to", to)
-    there = moved(plan.steps, torch.device("meta"))
-    assert sorted(map(str, sent)) == ["torch.float32", "torch.int64"]
-    for step, parameters in zip(plan.steps, there, strict=True):
-        assert {name: value.shape for name, value in parameters.items()} == {
-            name: value.shape for name, value in step.parameters.items()
-        }
-        assert all(value.device.type == "meta" for value in parameters.values())
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [("noise", 0), ("clean", 1), ("rain", 1), ("noise", 2), ("rain>noise", 1)],
+)
+def test_steps_that_are_not_the_sources_are_refused(source: str, steps: int) -> None:
+    made = resolve_degradations(["rain", "noise"], ["noise:sigma=25"])
+    synthesizer = Synthesizer(made, resolve_composites(["rain>noise"], made))
+    record = json.loads(json.dumps(synthesizer.plan(SEEDS[:1], "noise").record(0)))
+    noise = record[0]["steps"][0]
+    record[0] |= {"source": source, "steps": [noise] * steps}
+    with pytest.raises(InputError, match=f"the steps of {source} are"):
+        synthesizer.replay([record])

@@ -254,7 +254,8 @@ def test_only_gives_all_samples_one_whole_degradation(
     assert (synthesis.shares == torch.eye(len(NAMES) + 1)[label]).all()
     expected = torch.empty_like(clean)
     for step in built_in[label - 1].steps(plan.layout.seed):
-        step.operator.apply_to_rows(clean, step.rows, step.parameters, expected, step.rows)
+        rows = torch.from_numpy(step.rows)
+        step.operator.apply_to_rows(clean, rows, step.parameters, expected, rows)
     assert torch.equal(synthesis.degraded, expected)
 
 

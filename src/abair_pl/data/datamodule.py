@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
@@ -34,7 +34,8 @@ class RestorationDataModule(L.LightningDataModule):
     Args:
         train: Shards to train on: a folder, a path or URL (https, s3) with braces such as ``gld-{000000..000999}.tar``,
             a list, or a mapping from such sources to the weights by which they are mixed.
-        val: Shards to validate on, with their manifest beside them.
+        val: Shards to validate on, with their manifest beside them. Every worker of every rank reads all of them, to
+            measure each sample once; from URLs, set cache_dir. A broken sample ends the run: see :class:`ExactStream`.
         test: Shards to test on; those of ``val`` if left out.
         batch_size: Photographs in an optimizer step, over all devices and accumulated batches together.
         patch_px: Side of the training patches.
@@ -103,12 +104,12 @@ class RestorationDataModule(L.LightningDataModule):
                 self._record = StreamRecord()
                 sources = self._sources()
                 self._check_shards(sources)
-                if any(layout_of(source.shards) == "clean" for source in sources):
+                if layout_of([shard for source in sources for shard in source.shards]) != "paired":
                     _ = self.made.synthesizer
                     if self.made.left_out:
                         names = ", ".join(self.made.left_out)
-                        rank_zero_info(f"composites left out, as the module has not all of their degradations: {names}")
-            samples_in(self._expanded(self.val if stage in ("fit", "validate") else self.test or self.val))
+                        rank_zero_info(f"left out, as the module has not all of their degradations: {names}")
+            self._check_measured(self._expanded(self.val if stage in ("fit", "validate") else self.test or self.val))
 
     def prepare_synthesis(self, degradations: list[str]) -> None:
         """Say what is to be synthesized: names in the order of the labels."""
@@ -148,6 +149,16 @@ class RestorationDataModule(L.LightningDataModule):
             message = f"batch_size {self.batch_size} does not divide over {split}; choose a multiple of {parts}"
             raise InputError(message)
         rank_zero_info(f"batch of {self.batch_size} = {split} x {self.batch_size // parts}")
+
+    def _check_measured(self, shards: list[str]) -> None:
+        samples_in(shards)
+        layout_of(shards)
+        readers = self._world_size * max(self.workers, 1)
+        if readers > 1 and self.open_shard.cache_dir is None and any(map(is_remote, shards)):
+            rank_zero_warn(
+                f"each of {readers} loader processes downloads all {len(shards)} shards to measure on, each time: "
+                "download them once with --data.cache_dir"
+            )
 
     @property
     def _world_size(self) -> int:

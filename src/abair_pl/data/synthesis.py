@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
-from abair_pl.degradations import Degradation, Range, Synthesizer, resolve_composites, resolve_degradations
+from abair_pl.degradations import (
+    Degradation,
+    Range,
+    Synthesizer,
+    parse_degradation,
+    resolve_composites,
+    resolve_degradations,
+)
 from abair_pl.degradations.random import combine
 from abair_pl.errors import InputError
 
@@ -59,14 +66,14 @@ class SynthesisConfig:
 class Synthesis:
     """Degrades batches, or passes on the degraded images of real pairs.
 
-    Composites with a member that is not among the degradations are left out.
+    Operators that are not among the degradations are left out, and so are composites with such a member.
 
     Args:
         config: How.
         degradations: Names in the order of the labels.
 
     Attributes:
-        left_out: The names of such composites.
+        left_out: The names of both.
 
     Raises:
         InputError: A name is neither built in nor among the operators, or a number is out of bounds.
@@ -82,12 +89,13 @@ class Synthesis:
     def synthesizer(self) -> Synthesizer:
         """Makes the degradations, from when they are first needed: real pairs need none, and may have any name."""
         if self._synthesizer is None:
-            made = resolve_degradations(self.degradations, self.config.operators)
+            known = set(self.degradations)
+            own = [parse_degradation(entry) if isinstance(entry, str) else entry for entry in self.config.operators]
+            made = resolve_degradations(self.degradations, own)
             composites = resolve_composites(self.config.composites, made)
-            usable = [
-                each for each in composites if {operator.name for operator in each.operators} <= set(self.degradations)
-            ]
-            self.left_out = [each.name for each in composites if each not in usable]
+            usable = [each for each in composites if {operator.name for operator in each.operators} <= known]
+            self.left_out = [each.name for each in own if each.name not in known]
+            self.left_out += [each.name for each in composites if each not in usable]
             self._synthesizer = Synthesizer(
                 made,
                 usable,
