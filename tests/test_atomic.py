@@ -129,6 +129,33 @@ def test_a_lock_waits_for_the_other_process(tmp_path: Path) -> None:
     assert other.exitcode == 0
 
 
+def test_a_lock_that_is_not_waited_for(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(BlockingIOError), locked(tmp_path, wait=False):
+        pass
+    with locked(tmp_path, wait=False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def add_often(folder: Path, times: int) -> None:
+    for _ in range(times):
+        with locked(folder / "held", tidy=True):
+            number = folder / "number"
+            number.write_text(str(int(number.read_text()) + 1))
+
+
+def test_a_lock_that_is_removed_each_time_holds_nonetheless(tmp_path: Path) -> None:
+    (tmp_path / "number").write_text("0")
+    fork = multiprocessing.get_context("fork")
+    others = [fork.Process(target=add_often, args=(tmp_path, 300)) for _ in range(4)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join(60)
+    assert (tmp_path / "number").read_text() == "1200"
+    assert list((tmp_path / "held").iterdir()) == []
+
+
 def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with published(path) as partial:

@@ -5,8 +5,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 _PARTIAL = ".partial"
@@ -90,12 +91,37 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder, made where there is none, for writing against other processes."""
+def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[None]:
+    """Hold a folder, made where there is none, for writing against other processes.
+
+    Args:
+        folder: The folder, which gets a file ``.lock``.
+        wait: Wait for the process that holds it.
+        tidy: Remove the file at the end; then all that hold this folder have to.
+
+    Raises:
+        BlockingIOError: Another process holds it, and this one does not wait.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = folder / ".lock"
+    with ExitStack() as stack:
+        while True:
+            lock = stack.enter_context(path.open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not tidy or _is_at(lock, path):
+                break
+        try:
+            yield
+        finally:
+            if tidy:
+                path.unlink(missing_ok=True)
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether a path still leads to an open file."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _sync(path: Path) -> None:

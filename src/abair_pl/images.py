@@ -11,7 +11,7 @@ from PIL.ExifTags import Base as Exif
 from torch import Tensor
 
 from abair_pl.atomic import published
-from abair_pl.data.decode import IMAGE_SUFFIXES, is_image_file, open_image, to_rgb
+from abair_pl.data.decode import IMAGE_SUFFIXES, is_depth_map, is_image_file, open_image, to_rgb
 from abair_pl.errors import AbairError, ImageError
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF"}
@@ -67,8 +67,7 @@ def find_images(inputs: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in inputs:
         if path.is_dir():
-            files = filter(is_image_file, path.iterdir())
-            inside = sorted(file for file in files if not file.stem.endswith(".depth"))
+            inside = sorted(file for file in path.iterdir() if is_image_file(file) and not is_depth_map(file.name))
             if not inside:
                 message = f"{path} has no images; expected files named {', '.join(IMAGE_SUFFIXES)}"
                 raise ImageError(message)

@@ -1,4 +1,5 @@
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -225,6 +226,17 @@ class TestRefusals:
         with pytest.raises(ShardError, match=rf"2 training shards in {pair_shards} for 1 ranks x 3 workers"):
             datamodule.setup("fit")
 
+    def test_pairs_and_single_photographs_before_the_first_batch(
+        self, make: Make, clean_shards: Path, pair_shards: Path
+    ) -> None:
+        both = rf"{pair_shards} holds pairs, {clean_shards} single photographs; expected one layout"
+        with pytest.raises(ShardError, match=both):
+            _attach(make(train={str(clean_shards): 0.9, str(pair_shards): 0.1})).setup("fit")
+        with pytest.raises(ShardError, match=both):
+            _attach(make(train=[str(clean_shards), str(pair_shards)])).setup("fit")
+        with pytest.raises(ShardError, match=both):
+            _attach(make(val=[str(clean_shards), str(pair_shards)])).setup("fit")
+
     @pytest.mark.parametrize("stage", ["fit", "validate", "test", "predict"])
     def test_shards_to_measure_on_without_a_manifest(
         self, make: Make, clean_shards: Path, tmp_path: Path, stage: str
@@ -287,6 +299,19 @@ def test_shards_at_an_address_are_trained_and_measured_on_by_way_of_the_cache(
         f"p{index:02d}" for index in range(12)
     ]
     assert len(list(tmp_path.glob("*.tar"))) == 4
+
+
+def test_measuring_on_urls_without_a_cache_is_warned_of(
+    make: Make, clean_shards: Path, serve: Callable[[Path], str], tmp_path: Path
+) -> None:
+    shards = f"{serve(clean_shards)}/clean-{{000000..000003}}.tar"
+    with pytest.warns(UserWarning, match=r"each of 6 loader processes downloads all 4 shards.*--data\.cache_dir"):
+        _attach(make(val=shards, workers=3), world_size=2).setup("validate")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _attach(make(val=shards, workers=3, cache_dir=tmp_path), world_size=2).setup("validate")
+        _attach(make(val=shards, workers=1)).setup("validate")
+        _attach(make(workers=3), world_size=2).setup("validate")
 
 
 def test_provenance_follows_the_manifest_and_the_settings(make: Make, clean_shards: Path, pair_shards: Path) -> None:

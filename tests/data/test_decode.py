@@ -1,15 +1,17 @@
+import io
 import json
 import pickle
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 from PIL.ExifTags import Base as Exif
 
-from abair_pl.data.decode import decode_image, decode_sample
+from abair_pl.data.decode import decode_image, decode_sample, is_depth_map, open_image
 from abair_pl.errors import ImageError, ShardError
 
 Picture = Callable[..., NDArray[np.uint8]]
@@ -78,6 +80,36 @@ def test_files_cut_short_are_refused_by_name(picture: Picture, encoded: Encoded,
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(ImageError, match="expected one of jpg"):
         decode_image(data, "other")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "GIF", "TGA"])
+def test_formats_off_the_list_are_refused_without_a_program_under_the_name_of_another(
+    picture: Picture, encoded: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    for name in ("run", "Popen", "check_call", "check_output"):
+        monkeypatch.setattr(subprocess, name, lambda *arguments, **options: pytest.fail(f"{arguments} was run"))
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")  # as where Ghostscript is installed
+    path = tmp_path / "photograph.jpg"
+    path.write_bytes(encoded(picture(0), kind))
+    with pytest.raises(ImageError, match=r"photograph\.jpg: not a readable image \(no known image format\)"):
+        decode_image(path.read_bytes(), str(path))
+    with pytest.raises(ImageError, match="no known image format"), open_image(path, str(path)):
+        pass
+
+
+def test_an_image_of_several_views_is_a_jpeg(picture: Picture) -> None:
+    buffer = io.BytesIO()
+    views = [Image.fromarray(picture(index)) for index in range(2)]
+    views[0].save(buffer, "MPO", save_all=True, append_images=views[1:])
+    assert decode_image(buffer.getvalue(), "a photograph").shape == picture(0).shape
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [("x.depth.png", True), ("a/x.depth.PNG", True), ("x.depth.jpg", False), ("depth.png", False), ("x.png", False)],
+)
+def test_depth_maps_are_told_by_their_name(name: str, depth: bool) -> None:
+    assert is_depth_map(name) == depth
 
 
 @pytest.mark.parametrize("size", [(30_000, 30_000), (200_001, 1000)])

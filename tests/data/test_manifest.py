@@ -110,7 +110,6 @@ def test_samples_of_an_interrupted_build_are_not_counted(folder: Path) -> None:
         count_samples(expand_shards(str(folder)))
 
 
-def test_the_layout_is_that_of_the_manifest_beside_the_first_shard(folder: Path, tmp_path: Path) -> None:
-    assert shard_layout(expand_shards(str(folder))) == "paired"
-    assert shard_layout([str(tmp_path / "elsewhere" / "a.tar")]) == "clean"
-    assert shard_layout(["https://example.org/a.tar"]) == "clean"
+def test_the_layout_is_that_of_the_manifest(folder: Path, tmp_path: Path) -> None:
+    assert shard_layout(folder) == "paired"
+    assert shard_layout(tmp_path / "elsewhere") is None

@@ -211,6 +211,9 @@ def test_options_that_do_not_fit_together_are_refused(
         ({"degrade": ["blur+noise>jpeg"]}, "joins by"),
         ({"degrade": ["noise:sigma=much"]}, "sigma=much"),
         ({"draws": 0}, "draws is 0; expected at least 1"),
+        ({"seed": -1}, "seed is -1; expected at least 0 and less than"),
+        ({"seed": 2**63}, f"seed is {2**63}; expected at least 0 and less than"),
+        ({"degrade": ["noise", "rain", "noise"]}, "degrade is noise rain noise; expected each once"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from abair_pl.batch import PhotoBatch, RestorationBatch
 from abair_pl.data.augment import Augmentation
 from abair_pl.data.manifest import MANIFEST_NAME, file_sha256
-from abair_pl.data.streaming.beside import layout_of, samples_in
+from abair_pl.data.streaming.beside import digest_of, layout_of, samples_in
 from abair_pl.data.streaming.collate import PhotoSample, collate
 from abair_pl.data.streaming.fetch import ShardOpener
 from abair_pl.data.streaming.resume import StreamRecord
@@ -211,7 +211,7 @@ class RestorationDataModule(L.LightningDataModule):
     def _stream_settings(self) -> dict[str, Any]:
         """What the positions in a checkpoint depend on."""
         settings = {"seed": self.seed, "world_size": self._world_size, "workers": max(self.workers, 1)}
-        sources = [[len(source.shards), source.weight] for source in self._sources()]
+        sources = [[len(source.shards), source.weight, digest_of(source.shards)] for source in self._sources()]
         return {**settings, "shuffle_buffer": self.shuffle_buffer, "sources": sources}
 
     def state_dict(self) -> dict[str, Any]:

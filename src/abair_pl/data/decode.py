@@ -16,10 +16,13 @@ from abair_pl.errors import ImageError, ShardError
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 MAX_PIXELS = 200_000_000
+MAX_MEMBER_BYTES = 128 << 20
+MAX_SAMPLE_BYTES = 256 << 20
 MAX_JSON_BYTES = 1 << 20
 MAX_JSON_DEPTH = 32
 NUMBER_SUFFIXES = ("cls", "id", "index")
 _MAX_DIGITS = 18
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF")  # JPEG is MPO too; of EPS, PIL would start Ghostscript
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL refuses twice as many, which by its own default is less than ours
 
 Sample = dict[str, Any]
@@ -30,11 +33,18 @@ def is_image_file(path: Path) -> bool:
     return path.suffix.lower().lstrip(".") in IMAGE_SUFFIXES and path.is_file()
 
 
+def is_depth_map(name: str) -> bool:
+    """Whether a file is the depth of a photograph by its name: ``x.depth.png`` beside ``x.jpg``."""
+    stem, _, suffix = name.rpartition(".")
+    return stem.endswith(".depth") and suffix.lower() == "png"
+
+
 @contextmanager
 def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
     """Open an image and turn it as its EXIF orientation says; a damaged EXIF block is passed over.
 
-    The size is checked by the header, before anything is decompressed.
+    It is read by its bytes, whatever its name, and only as one of our formats: PIL would start programs for others. The
+    size is checked by the header, before anything is decompressed.
 
     Args:
         file: Where its bytes are.
@@ -47,7 +57,7 @@ def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
         ImageError: It is no image, is cut short, or holds more than 200 megapixels.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(name, f"{image.width} x {image.height} pixels")
             image.load()

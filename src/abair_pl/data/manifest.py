@@ -135,7 +135,6 @@ def count_samples(shards: list[str]) -> int:
     return total
 
 
-def shard_layout(shards: list[str]) -> Kind:
-    """The layout of shards by the manifest beside the first one; ``clean`` where there is none to read."""
-    folder = Path(shards[0]).parent
-    return Manifest.read(folder).layout if (folder / MANIFEST_NAME).is_file() else "clean"
+def shard_layout(folder: Path) -> Kind | None:
+    """The layout of a folder's shards by its manifest; None where there is none."""
+    return Manifest.read(folder).layout if (folder / MANIFEST_NAME).is_file() else None

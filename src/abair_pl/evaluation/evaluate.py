@@ -16,7 +16,7 @@ from tqdm import tqdm
 from abair_pl.atomic import write_text
 from abair_pl.data.decode import decode_depth
 from abair_pl.degradations import Synthesizer, parse_degradation
-from abair_pl.degradations.random import combine
+from abair_pl.degradations.random import SEED_LIMIT, combine
 from abair_pl.errors import ImageError, InputError, unknown_name
 from abair_pl.evaluation.figures import comparison_sheet
 from abair_pl.evaluation.protocols import Protocol, named_protocol
@@ -75,7 +75,7 @@ def evaluate(
         clean: Folder of clean photographs to degrade; x.depth.png beside x.jpg is its depth, for haze.
         degrade: What to do to them, such as noise:sigma=25 or rain:severity=0.8; several give one table.
         draws: How often each photograph is degraded in each way.
-        seed: Seed of the degradations.
+        seed: Seed of the degradations, from 0 to 2**53 - 1.
         blend: soft, one_hot, none, an adapter's name, or oracle for the adapter named as the degradation; several are
             measured side by side.
         protocol: How images are compared: rgb, or y for luma.
@@ -135,6 +135,12 @@ def _pairs(
     if clean is not None and degrade and source is None and target is None:
         if draws < 1:
             message = f"draws is {draws}; expected at least 1"
+            raise InputError(message)
+        if not 0 <= seed < SEED_LIMIT:
+            message = f"seed is {seed}; expected at least 0 and less than 2**53"
+            raise InputError(message)
+        if len(set(degrade)) < len(degrade):
+            message = f"degrade is {' '.join(degrade)}; expected each once: for several draws, raise --draws"
             raise InputError(message)
         synthesizers = {spec: Synthesizer.only(parse_degradation(spec)) for spec in degrade}
         paths = find_images([clean])

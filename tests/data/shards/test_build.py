@@ -18,7 +18,9 @@ from PIL import Image
 
 from abair_pl.data.decode import decode_sample
 from abair_pl.data.manifest import Manifest, file_sha256
+from abair_pl.data.shards import build
 from abair_pl.data.shards.build import Selection, build_shards
+from abair_pl.data.shards.listing import list_samples
 from abair_pl.data.streaming.archive import read_samples
 from abair_pl.errors import ImageError, InputError, ShardError
 
@@ -256,6 +258,17 @@ def test_an_image_that_may_not_be_read_is_named(
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ImageError, match=r"p\d\d\.png: cannot be read .*Permission denied"):
         build_shards(pictures, tmp_path / "out", workers=1)
+
+
+@pytest.mark.parametrize("name", ["MAX_MEMBER_BYTES", "MAX_SAMPLE_BYTES"])
+def test_what_readers_would_refuse_for_its_size_is_not_built(
+    own_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(build, name, 1000)
+    sample = list_samples(own_pairs, "paired").samples[0]
+    with pytest.raises(ShardError, match=r"input.*: a file of \d{4} bytes, a sample of \d+; readers expect at most"):
+        build._content(Selection(), sample)
+    assert build._render(Selection(skip_broken=True), sample).broken
 
 
 def test_what_is_no_image_is_passed_over(pictures: Path, clean_shards: Path, tmp_path: Path) -> None:

@@ -69,6 +69,39 @@ def test_synth_passes_its_options_on(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert np.array_equal(decode_sample(sample)["image"], draw_dead_leaves(8))
 
 
+@pytest.mark.parametrize("output", ["folder", "file/sheet.png", "/proc/x/sheet.png"])
+def test_a_sheet_that_cannot_be_written_is_one_line(
+    clean_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert main(["shards", "show", "--input", str(clean_shards), "--output", str(tmp_path / output)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{tmp_path / output}: cannot be written" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--output", "/proc/xx"], 1, "/proc/xx: cannot be written"),
+        (["--output", "{folder}/file"], 1, "file: cannot be written"),
+        (["--output", "{folder}/x", "--seed", "-1"], 2, "seed is -1; expected at least 0 and less than 2**53"),
+        (["--output", "{folder}/x", "--seed", str(2**53)], 2, f"seed is {2**53}; expected at least 0"),
+        (["--output", "{folder}/x", "--dead-leaves", "-1"], 2, "dead_leaves is -1; expected at least 0"),
+    ],
+)
+def test_a_sample_that_cannot_be_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], status: int, message: str
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["shards", "sample", *(option.format(folder=tmp_path) for option in options)]) == status
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert message in said
+
+
 def test_layouts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["shards", "layouts"]) == 0
     assert "cdd11        paired  train 13013, test 2200" in capsys.readouterr().out

@@ -96,6 +96,20 @@ TREES: dict[tuple[str, str], tuple[list[list[str]], set[str]]] = {
         ],
         {"0001_0_8_0_2", "0001_1_0_12"},
     ),
+    ("sots_indoor", "test"): (
+        [
+            ["nyuhaze500/hazy/1400_1.png", "nyuhaze500/hazy/1449_10.png"]
+            + [f"nyuhaze500/gt/{scene}.png" for scene in (1400, 1449)],
+            *_rooted(
+                ["{}hazy/1400_1.png", "{}hazy/1449_10.png", "{}gt/1400.png", "{}gt/1449.png"],
+                "",
+                "indoor/",
+                "SOTS/indoor/nyuhaze500/",
+            ),
+            ["indoor/hazy/1400_1.png", "indoor/hazy/1449_10.png", "indoor/clear/1400.png", "indoor/clear/1449.png"],
+        ],
+        {"1400_1", "1449_10"},
+    ),
     ("gopro", "train"): (
         [
             [
@@ -335,6 +349,16 @@ def test_every_input_tells_its_target() -> None:
             for tree in split.variants():
                 assert (tree.target is None) == (layout.kind == "clean")
                 assert tree.target is None or set(tree.target.names) <= set(tree.input.names)
+
+
+def test_no_page_counts_the_data_sets() -> None:
+    """As the number changes with each of them; the table has them all."""
+    root = Path(__file__).parents[3]
+    for page in ("README.md", "CHANGELOG.md", "shards/README.md"):
+        text = (root / page).read_text().lower()
+        assert not re.findall(r"(?:\d+|teen|twenty|thirty|other two|three)\S* (?:other )?data sets", text), page
+    for name in re.findall(r"--layout (\w+)", (root / "README.md").read_text()):
+        assert name in LAYOUTS
 
 
 def test_the_recipes_tell_of_every_data_set_and_its_counts() -> None:

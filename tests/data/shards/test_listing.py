@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -43,6 +44,35 @@ def test_a_link_to_nothing_is_named(source: Path) -> None:
 def test_a_loop_of_links_ends(source: Path) -> None:
     (source / "sub" / "loop").symlink_to(source)
     with pytest.raises(ShardError, match="as another link does; expected one link to a folder"):
+        _keys(source)
+
+
+@pytest.mark.parametrize("name", ["loop", "loop.png"])
+def test_a_link_to_itself_is_named(source: Path, name: str) -> None:
+    (source / name).symlink_to(name)
+    with pytest.raises(ShardError, match=rf"{name}: cannot be read \(.*symbolic links\); mend it, or remove it"):
+        _keys(source)
+
+
+def test_a_folder_that_may_not_be_read_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = os.scandir
+
+    def refuse(path: str) -> object:
+        if path.endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # which root may read
+    with pytest.raises(ShardError, match=r"sub: cannot be read \(Permission denied\)"):
+        _keys(source)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_of_the_name_of_an_image_is_not_waited_for(source: Path, linked: bool) -> None:
+    os.mkfifo(source / ("pipe" if linked else "pipe.jpg"))
+    if linked:
+        (source / "pipe.jpg").symlink_to(source / "pipe")
+    with pytest.raises(ShardError, match=r"pipe\.jpg is (no regular file|a link to no file); expected an image"):
         _keys(source)
 
 

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from abair_pl.atomic import locked
 from abair_pl.data.manifest import Manifest, file_sha256
 from abair_pl.data.shards import writer
 from abair_pl.data.shards.build import build_shards
@@ -111,6 +114,50 @@ def test_parts_at_the_same_time_make_what_a_single_build_makes(
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
     assert _hashes(output) == _hashes(clean_shards)
+
+
+def test_a_part_waits_while_another_completes_the_manifest(pictures: Path, clean_shards: Path, tmp_path: Path) -> None:
+    output = tmp_path / "clean"
+    with ThreadPoolExecutor() as pool:
+        with locked(output, tidy=True):
+            late = pool.submit(build_shards, pictures, output, samples_per_shard=3, workers=1, part="1/3")
+            with pytest.raises(FutureTimeoutError):
+                late.result(timeout=0.3)
+            assert [path.name for path in output.iterdir()] == [".lock"]
+            shutil.copytree(clean_shards, output, dirs_exist_ok=True)
+        assert late.result(timeout=60).complete
+    assert _hashes(output) == _hashes(clean_shards)
+
+
+def test_the_manifest_is_claimed_and_finished_under_the_lock(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "clean"
+    held: list[str] = []
+
+    def watch(name: str) -> None:
+        original = getattr(writer, name)
+
+        def check(*arguments: object) -> object:
+            with pytest.raises(BlockingIOError), locked(output, wait=False):
+                pass
+            held.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(writer, name, check)
+
+    watch("_claim")
+    watch("_finish")
+    build_shards(pictures, output, workers=1)
+    assert held == ["_claim", "_finish"]
+    assert not (output / ".lock").exists()
+
+
+def test_the_lock_of_a_killed_build_stays_in_nobodys_way(pictures: Path, clean_shards: Path, tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean" / ".lock").touch()
+    build_shards(pictures, tmp_path / "clean", samples_per_shard=3, workers=1)
+    assert _hashes(tmp_path / "clean") == _hashes(clean_shards)
 
 
 def test_more_parts_than_shards_leave_some_without_work(pictures: Path, clean_shards: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from abair_pl.data.decode import MAX_MEMBER_BYTES, MAX_SAMPLE_BYTES
 from abair_pl.data.streaming import archive
 from abair_pl.data.streaming.archive import read_samples
 from abair_pl.errors import ShardError
@@ -57,12 +58,15 @@ def test_a_shard_with_a_damaged_later_header_is_named(tmp_path: Path, write_tar:
         list(read_samples([str(shard)]))
 
 
-def test_damaged_compression_is_named(tmp_path: Path, write_tar: WriteTar) -> None:
-    shard = tmp_path / "short.tar"
-    with tarfile.open(shard, "w:gz") as packed:
+@pytest.mark.parametrize("kind", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_archive_is_refused_before_anything_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    shard = tmp_path / "packed.tar"
+    with tarfile.open(shard, kind) as packed:  # type: ignore[call-overload]
         packed.addfile(_entry("a.png"))
-    shard.write_bytes(shard.read_bytes()[:-20])
-    with pytest.raises(ShardError, match=r"short\.tar: not a readable shard"):
+    monkeypatch.setattr(tarfile, "open", lambda *arguments, **options: pytest.fail("it was opened"))
+    with pytest.raises(ShardError, match=r"packed\.tar is a compressed archive; expected a plain \.tar"):
         list(read_samples([str(shard)]))
 
 
@@ -114,6 +118,21 @@ def test_a_member_beyond_the_limit_is_refused_before_it_is_read(
     shard.write_bytes(shard.read_bytes()[: 3 * 512])  # the header alone
     with pytest.raises(ShardError, match=r"'b\.png' in .*bomb\.tar has 1001 bytes, more than 1000"):
         list(read_samples([str(shard)]))
+
+
+def test_a_sample_beyond_the_limit_is_refused_before_its_last_member_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_tar: WriteTar
+) -> None:
+    monkeypatch.setattr(archive, "MAX_SAMPLE_BYTES", 1000)
+    members = {"a.input.png": bytes(600), "b.input.png": bytes(600), "b.json": bytes(400)}
+    assert len(list(read_samples([write_tar(tmp_path / "s.tar", members)]))) == 2
+    shard = write_tar(tmp_path / "bomb.tar", {**members, "b.target.png": b"1"})
+    with pytest.raises(ShardError, match=r"'b\.target\.png' in .*bomb\.tar is of a sample of 1001 bytes so far, more"):
+        list(read_samples([shard]))
+
+
+def test_limits_are_for_files_and_samples_of_photographs() -> None:
+    assert (MAX_MEMBER_BYTES, MAX_SAMPLE_BYTES) == (128 * 2**20, 256 * 2**20)
 
 
 def test_an_endless_name_is_refused_before_it_is_read(tmp_path: Path) -> None:

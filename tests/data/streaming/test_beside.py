@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from abair_pl.data.manifest import Manifest, ShardEntry
-from abair_pl.data.streaming.beside import layout_of, samples_in
+from abair_pl.data.streaming.beside import digest_of, layout_of, samples_in
 from abair_pl.errors import ShardError
 
 
@@ -50,10 +50,34 @@ def test_shards_without_samples_are_refused(tmp_path: Path) -> None:
         samples_in([str(tmp_path / "a.tar")])
 
 
-def test_the_layout_is_that_of_the_manifest_beside_the_first(folder: Path, url: str, clean_shards: Path) -> None:
+def test_the_layout_is_that_of_the_manifests(folder: Path, url: str, clean_shards: Path) -> None:
     assert layout_of([f"{url}/paired-000000.tar"]) == "paired"
-    assert layout_of([str(folder / "paired-000000.tar"), str(clean_shards / "clean-000000.tar")]) == "paired"
+    assert layout_of([str(folder / "paired-000000.tar"), f"{url}/paired-000000.tar"]) == "paired"
     assert layout_of([str(clean_shards / "clean-000000.tar")]) == "clean"
-    assert layout_of(["pipe:cat /x/a.tar"]) == "clean"
+    assert layout_of([str(clean_shards / "clean-000000.tar"), "pipe:cat /x/a.tar"]) == "clean"
+    assert layout_of(["pipe:cat /x/a.tar"]) is None
     (folder / "manifest.json").unlink()
-    assert layout_of([f"{url}/paired-000000.tar"]) == "clean"
+    assert layout_of([f"{url}/paired-000000.tar"]) is None
+
+
+def test_two_layouts_are_both_named(url: str, clean_shards: Path) -> None:
+    with pytest.raises(ShardError, match=rf"{url} holds pairs, {clean_shards} single photographs; expected one layout"):
+        layout_of([str(clean_shards / "clean-000000.tar"), f"{url}/paired-000000.tar"])
+
+
+def test_a_digest_is_of_the_shards_and_not_of_where_they_are(folder: Path, tmp_path: Path) -> None:
+    names = ["paired-000000.tar", "paired-000001.tar"]
+    here = digest_of([str(folder / name) for name in names])
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert digest_of([str(moved / name) for name in names]) == here
+    assert digest_of([str(moved / name) for name in reversed(names)]) != here
+    assert digest_of([str(moved / name) for name in ("a.tar", "b.tar")]) != here
+    manifest = moved / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("paired", "other"))
+    assert digest_of([str(moved / name) for name in names]) != here
+
+
+def test_a_digest_tells_addresses_apart_but_not_what_grants_access_to_them() -> None:
+    assert digest_of(["https://a:b@x.org/1.tar?sign=1"]) == digest_of(["https://x.org/1.tar?sign=2"])
+    assert digest_of(["https://x.org/1.tar"]) != digest_of(["https://y.org/1.tar"])
+    assert digest_of(["https://x.org/1.tar"]) != digest_of(["https://x.org/z/1.tar"])

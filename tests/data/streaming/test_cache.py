@@ -71,6 +71,31 @@ def test_what_a_killed_download_left_is_overwritten(tmp_path: Path) -> None:
     assert _read(cache, "a") == b"a" * 1000
 
 
+def test_what_a_killed_download_left_goes_when_the_limit_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "0123.partial").write_bytes(bytes(5000))
+    _read(ShardCache(tmp_path), "a")
+    assert (tmp_path / "0123.partial").exists()
+    _read(ShardCache(tmp_path, 2.5 * KB), "b")
+    assert not list(tmp_path.glob("*.partial"))
+    assert _kept(tmp_path) == ["a", "b"]
+
+
+def test_what_is_being_downloaded_stays_and_counts(tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path, 2.5 * KB)
+    _read(cache, "a")
+
+    def meanwhile(url: str, target: IO[bytes]) -> None:
+        _write(url, target)
+        target.flush()
+        _read(cache, "c")
+        assert _kept(tmp_path) == ["c"]
+        assert len(list(tmp_path.glob("*.partial"))) == 1
+
+    with cache.open("b", meanwhile) as file:
+        assert file.read() == b"b" * 1000
+    assert _kept(tmp_path) == ["b", "c"]
+
+
 def test_addresses_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
     cache = ShardCache(tmp_path)
     assert _read(cache, "https://x/1/s.tar?a") != _read(cache, "https://x/2/s.tar?b")

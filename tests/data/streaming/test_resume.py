@@ -2,10 +2,12 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,21 @@ def test_another_setting_goes_on_with_the_next_epoch_and_says_so(
     checkpoint = str(tmp_path / "checkpoints/step=3.ckpt")
     with pytest.warns(UserWarning, match=rf"fit this run \({next(iter(changed))} was \d, is \d\).*start of epoch 1"):
         seen = run(tmp_path, 5, checkpoint=checkpoint, **{**data, **changed})["seen"]
+    assert [batch["epochs"] for batch in seen] == [[1], [1]]
+
+
+def test_other_shards_of_the_same_number_go_on_with_the_next_epoch_and_say_so(
+    run: Callable[..., dict[str, Any]], data: dict[str, Any], tmp_path: Path
+) -> None:
+    run(tmp_path, 3, **data)
+    checkpoint = str(tmp_path / "checkpoints/step=3.ckpt")
+    moved = shutil.copytree(data["train"], tmp_path / "moved")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the stream's position")
+        run(tmp_path, 5, checkpoint=checkpoint, **{**data, "train": str(moved)})
+    replace(Manifest.read(moved), source_sha256="another").write(moved)
+    with pytest.warns(UserWarning, match=r"fit this run \(sources was \[\[5, 1\.0, '.*start of epoch 1"):
+        seen = run(tmp_path, 5, checkpoint=checkpoint, **{**data, "train": str(moved)})["seen"]
     assert [batch["epochs"] for batch in seen] == [[1], [1]]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from abair_pl.data.decode import decode_depth, decode_image
+from abair_pl.data.decode import MAX_MEMBER_BYTES, MAX_SAMPLE_BYTES, decode_depth, decode_image
 from abair_pl.data.manifest import Manifest
 from abair_pl.data.shards.layouts import LAYOUTS
 from abair_pl.data.shards.listing import Listing, Member, Sample, list_samples
@@ -163,6 +163,13 @@ def _content(selection: Selection, sample: Sample) -> Content:
         elif new_px != size_px:
             stored, suffix = encode_scaled(image, new_px, suffix)
         members.append((".".join(filter(None, (sample.key, member.role, suffix))), stored))
+    largest, together = max(len(data) for _, data in members), sum(len(data) for _, data in members)
+    if largest > MAX_MEMBER_BYTES or together > MAX_SAMPLE_BYTES:
+        message = (
+            f"{sample.members[0].path}: a file of {largest} bytes, a sample of {together}; readers expect at most "
+            f"{MAX_MEMBER_BYTES} and {MAX_SAMPLE_BYTES}: lower --max-side-px, or leave it out"
+        )
+        raise ShardError(message)
     return Content(members)
 
 

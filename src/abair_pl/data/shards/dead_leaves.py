@@ -13,8 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from abair_pl.errors import ShardError
+
+_SEED_LIMIT = 2**53  # as of all seeds here
 _SUPERSAMPLING = 2
 _COVERAGE = 4.0  # summed area of the shapes over the area of the image
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what is no seed.
+
+    Raises:
+        ShardError: It is not in [0, 2**53).
+    """
+    if not 0 <= seed < _SEED_LIMIT:
+        message = f"seed is {seed}; expected at least 0 and less than 2**53"
+        raise ShardError(message)
 
 
 def draw_dead_leaves(

@@ -158,6 +158,18 @@ LAYOUTS: dict[str, Layout] = {
         "https://sites.google.com/view/reside-dehaze-datasets",
         "academic use",
     ),
+    "sots_indoor": Layout(
+        "paired",
+        {
+            "test": Split(
+                500,
+                "{,nyuhaze500/,indoor/,SOTS/indoor/,SOTS/indoor/nyuhaze500/,SOTS/nyuhaze500/,indoor/nyuhaze500/}",
+                _HAZE,
+            )
+        },
+        "https://sites.google.com/view/reside-dehaze-datasets",
+        "academic use",
+    ),
     "gopro": Layout(
         "paired",
         {

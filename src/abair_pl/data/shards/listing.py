@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from abair_pl.data.decode import IMAGE_SUFFIXES
+from abair_pl.data.decode import IMAGE_SUFFIXES, is_depth_map
 from abair_pl.data.shards.layouts import find_layout, find_split
 from abair_pl.data.shards.structure import Layout, Split, Tree
 from abair_pl.errors import ShardError
@@ -97,11 +97,15 @@ def list_samples(source: Path, layout: str, split: str | None = None, allow_part
     if not source.is_dir():
         message = f"{source} is not a folder; expected one with images"
         raise ShardError(message)
-    files = sorted(_image_files(source))
+    try:
+        files = sorted(_image_files(source))
+    except OSError as error:
+        message = f"{error.filename}: cannot be read ({error.strerror}); mend it, or remove it from {source}"
+        raise ShardError(message) from error
     depths: dict[str, _File] = {}
     if known.kind == "clean":
-        depths = {file.stem.removesuffix(_DEPTH): file for file in files if _is_depth(file)}
-        files = [file for file in files if not _is_depth(file)]
+        depths = {file.stem.removesuffix(_DEPTH): file for file in files if is_depth_map(file.path)}
+        files = [file for file in files if not is_depth_map(file.path)]
     tree, found = _best(part, files)
     if not found.inputs and not found.targets:
         raise ShardError(_nothing(source, f"{layout} ({split})", part, tree, files))
@@ -146,8 +150,9 @@ def _image_files(folder: Path) -> Iterable[_File]:
                         _follow(entry.path, linked)
                     waiting.append(entry.path)
                 elif suffix.lower() in IMAGE_SUFFIXES and stem:
-                    if entry.is_symlink() and not entry.is_file():
-                        message = f"{entry.path} is a link to no file; expected an image: fetch it, or remove the link"
+                    if not entry.is_file():
+                        kind = "a link to no file" if entry.is_symlink() else "no regular file"
+                        message = f"{entry.path} is {kind}; expected an image: fetch it, or remove what has its name"
                         raise ShardError(message)
                     stem = entry.path[start:].rpartition(dot)[0].replace(os.sep, "/")
                     yield _File(stem, entry.path, entry.stat().st_size)
@@ -160,10 +165,6 @@ def _follow(link: str, linked: set[str]) -> None:
         message = f"{link} leads to {folder}, as another link does; expected one link to a folder: remove the other"
         raise ShardError(message)
     linked.add(folder)
-
-
-def _is_depth(file: _File) -> bool:
-    return file.stem.endswith(_DEPTH) and file.path.lower().endswith(".png")
 
 
 def _best(part: Split, files: list[_File]) -> tuple[Tree, _Found]:

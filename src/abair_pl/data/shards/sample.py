@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from abair_pl.data.shards.build import build_shards
-from abair_pl.data.shards.dead_leaves import encode_dead_leaves
+from abair_pl.data.shards.dead_leaves import check_seed, encode_dead_leaves
 from abair_pl.data.shards.parallel import in_processes
+from abair_pl.errors import AbairError, ShardError
 
 _COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
 _GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")  # the colour ones are few, and textures are textures
@@ -34,8 +35,24 @@ def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
     Args:
         output: Folder to write to.
         dead_leaves: Number of dead-leaves images among the training images.
-        seed: The first of their seeds.
+        seed: The first of their seeds, in [0, 2**53).
+
+    Raises:
+        ShardError: A number is out of bounds, or the output holds other shards.
+        AbairError: It cannot be written to.
     """
+    check_seed(seed)
+    if dead_leaves < 0:
+        message = f"dead_leaves is {dead_leaves}; expected at least 0"
+        raise ShardError(message)
+    try:
+        _build(output, range(seed, seed + dead_leaves))
+    except OSError as error:
+        message = f"{output}: cannot be written ({error}); make room or choose another --output, and run it again"
+        raise AbairError(message) from error
+
+
+def _build(output: Path, seeds: range) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         train, val, held_out = Path(scratch, "train"), Path(scratch, "val"), output / "heldout"
         for folder in (train, val, held_out):
@@ -46,7 +63,6 @@ def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
             photograph = load_photograph(name)
             Image.fromarray(photograph).save(held_out / f"{name}.png")
             _save_tiles(photograph, val, name)
-        seeds = range(seed, seed + dead_leaves)
         for file, data in in_processes(partial(encode_dead_leaves, _SUFFIX), seeds, workers=0):
             (train / file).write_bytes(data)
         build_shards(train, output / "train", samples_per_shard=32)

@@ -1,16 +1,16 @@
 """Contact sheets of shards."""
 
-import io
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from abair_pl.atomic import published
 from abair_pl.data.decode import Sample, decode_sample
 from abair_pl.data.streaming.archive import read_samples
 from abair_pl.data.streaming.sources import expand_shards
-from abair_pl.errors import InputError
+from abair_pl.errors import AbairError, InputError
 
 _CELL_PX = 160
 _MARGIN_PX = 2
@@ -31,6 +31,7 @@ def write_sheet(source: str, output: Path, images: int = 48, columns: int = 8) -
     Raises:
         InputError: A number is less than one.
         ShardError: Shards are missing or damaged.
+        AbairError: The image cannot be written.
     """
     for name, value in (("images", images), ("columns", columns)):
         if value < 1:
@@ -44,10 +45,13 @@ def write_sheet(source: str, output: Path, images: int = 48, columns: int = 8) -
         for view, thumbnail in enumerate(row):
             left = (index % columns * views + view) * _CELL_PX
             sheet.paste(thumbnail, (left + _MARGIN_PX, index // columns * _CELL_PX + _MARGIN_PX))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "png")
-    output.write_bytes(buffer.getvalue())
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with published(output) as partial:
+            sheet.save(partial, "png")
+    except OSError as error:
+        message = f"{output}: cannot be written ({error.strerror or error}); choose another --output"
+        raise AbairError(message) from error
     return len(rows)
 
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from abair_pl.data.manifest import Manifest
-from abair_pl.data.shards.dead_leaves import encode_dead_leaves
+from abair_pl.data.shards.dead_leaves import check_seed, encode_dead_leaves
 from abair_pl.data.shards.writer import Content, Part, write_shards
 from abair_pl.errors import ShardError
 
@@ -29,10 +29,11 @@ def synthesize_shards(
     Raises:
         ShardError: A number is out of bounds, or the output holds another build.
     """
-    for name, value, least in (("images", images, 1), ("seed", seed, 0), ("samples_per_shard", samples_per_shard, 1)):
+    for name, value, least in (("images", images, 1), ("samples_per_shard", samples_per_shard, 1)):
         if value < least:
             message = f"{name} is {value}; expected at least {least}"
             raise ShardError(message)
+    check_seed(seed)
     share = Part.parse(part)
     digest = hashlib.sha256(json.dumps(["dead_leaves", images, seed, samples_per_shard]).encode()).hexdigest()
     header = Manifest("clean", digest, complete=False, dataset="dead_leaves", found=images, expected=images)

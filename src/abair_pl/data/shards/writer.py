@@ -3,7 +3,7 @@
 Which sample goes to which shard is settled before the first is written, so that neither the number of processes nor
 that of machines matters. A shard gets its name when its bytes are on disk; what is in it is then noted in a journal of
 this part, ``.build/<part>.jsonl`` in the output folder, to which nobody else writes. The part that finds all shards
-done writes the manifest from all journals, and removes them.
+done writes the manifest from all journals, and removes them; a lock keeps others from the manifest meanwhile.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
-from abair_pl.atomic import published, remove_partials
+from abair_pl.atomic import locked, published, remove_partials
 from abair_pl.data.manifest import MANIFEST_NAME, Manifest, ShardEntry, file_sha256
 from abair_pl.data.shards.parallel import in_processes
 from abair_pl.errors import AbairError, ShardError
@@ -104,7 +104,8 @@ def write_shards(
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        _claim(output, header)
+        with locked(output, tidy=True):
+            _claim(output, header)
         paths = [output / f"{output.absolute().name}-{index:06d}.tar" for index in range(len(groups))]
         done = _done(output, header)
         mine = range(part.number - 1, len(groups), part.count)
@@ -114,7 +115,8 @@ def write_shards(
             for entry in in_processes(partial(_write_shard, render), jobs, workers):
                 _note(output, header, part, entry)
                 progress.update()
-        return _finish(output, header, paths)
+        with locked(output, tidy=True):
+            return _finish(output, header, paths)
     except OSError as error:
         message = f"{output}: cannot be written ({error}); make room or choose another --output, and run it again"
         raise AbairError(message) from error
@@ -182,7 +184,7 @@ def _note(output: Path, header: Manifest, part: Part, entry: ShardEntry) -> None
 
 
 def _finish(output: Path, header: Manifest, paths: list[Path]) -> Manifest:
-    """Complete the manifest if all shards are there; parts that finish together write the same."""
+    """Complete the manifest if all shards are there; parts that finish together do so one after the other."""
     done = _done(output, header)
     shards = [done[path.name] for path in paths if _is_whole(path, done)]
     manifest = replace(header, complete=len(shards) == len(paths), shards=shards)

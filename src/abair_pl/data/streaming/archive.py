@@ -8,11 +8,11 @@ from typing import IO, Any, Self
 
 import webdataset as wds
 
-from abair_pl.data.streaming.fetch import ShardOpener
+from abair_pl.data.decode import MAX_MEMBER_BYTES, MAX_SAMPLE_BYTES
+from abair_pl.data.streaming.fetch import ShardOpener, check_plain
 from abair_pl.data.streaming.sources import shown
 from abair_pl.errors import ShardError
 
-MAX_MEMBER_BYTES = 1 << 30
 _MAX_NAME_BYTES = 1 << 16
 _NAMES_ONLY = (  # kinds of headers that are read into memory, for the name or the times of the member behind them
     tarfile.GNUTYPE_LONGNAME,
@@ -36,25 +36,31 @@ def read_samples(
         ``__key__``, ``__url__``, and the bytes of each member by its suffixes in lower case.
 
     Raises:
-        ShardError: A shard cannot be opened, is damaged, or is cut short; or a member is not a plain file, has a name
-            that points out of the archive, has no key and suffix, is too large, or is there twice.
+        ShardError: A shard cannot be opened, is compressed, damaged, or cut short; or a member is not a plain file, has
+            a name that points out of the archive, has no key and suffix, is too large, or is there twice.
     """
     open_shard = open_shard or ShardOpener()
     for shard in shards:
         try:
-            with open_shard(shard) as file, tarfile.open(fileobj=file, mode="r|*", tarinfo=_WholeHeader) as archive:
-                keys: set[str] = set()
-                for sample in wds.tariterators.group_by_keys(_members(archive, shown(shard))):
-                    if sample["__key__"] in keys:
-                        message = f"the members of sample {sample['__key__']} do not lie together, or it is there twice"
-                        raise ValueError(message)
-                    keys.add(sample["__key__"])
-                    yield sample
+            with open_shard(shard) as file:
+                check_plain(file, shard)
+                with tarfile.open(fileobj=file, mode="r|", tarinfo=_WholeHeader) as archive:
+                    yield from _samples(archive, shown(shard))
         except (tarfile.TarError, OSError, EOFError, ValueError) as error:
             message = (
                 f"{shown(shard)}: not a readable shard ({error}); expected a whole .tar file: copy or build it again"
             )
             raise ShardError(message) from error
+
+
+def _samples(archive: tarfile.TarFile, shard: str) -> Iterator[dict[str, Any]]:
+    keys: set[str] = set()
+    for sample in wds.tariterators.group_by_keys(_members(archive, shard)):
+        if sample["__key__"] in keys:
+            message = f"the members of sample {sample['__key__']} do not lie together, or it is there twice"
+            raise ValueError(message)
+        keys.add(sample["__key__"])
+        yield sample
 
 
 class _WholeHeader(tarfile.TarInfo):
@@ -81,8 +87,13 @@ class _WholeHeader(tarfile.TarInfo):
 
 def _members(archive: tarfile.TarFile, shard: str) -> Iterator[dict[str, Any]]:
     """The files of a shard, in webdataset's words."""
+    key, size_bytes = "", 0
     for entry in archive:
         reason = _objection(entry)
+        last, key = key, wds.tariterators.base_plus_ext(entry.name)[0] or ""
+        size_bytes = entry.size + (size_bytes if key == last else 0)
+        if not reason and size_bytes > MAX_SAMPLE_BYTES:
+            reason = f"is of a sample of {size_bytes} bytes so far, more than {MAX_SAMPLE_BYTES}"
         if reason:
             message = (
                 f"{entry.name!r} in {shard} {reason}; expected only plain files such as 000123.jpg: build it again"

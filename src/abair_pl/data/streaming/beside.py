@@ -1,11 +1,12 @@
 """What the manifests say that lie beside shards, here or at a URL."""
 
+import hashlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from abair_pl.data.manifest import MANIFEST_NAME, count_samples, shard_layout
+from abair_pl.data.manifest import MANIFEST_NAME, Kind, count_samples, file_sha256, shard_layout
 from abair_pl.data.streaming.fetch import read_url
 from abair_pl.data.streaming.sources import is_remote, shown
 from abair_pl.errors import ShardError
@@ -37,17 +38,49 @@ def samples_in(shards: Sequence[str]) -> int:
     return total
 
 
-def layout_of(shards: Sequence[str]) -> str:
-    """The layout of shards by the manifest beside the first one; ``clean`` where there is none to read."""
-    if not is_remote(shards[0]):
-        return shard_layout([shards[0]])
-    base, _, name = shards[0].rpartition("/")
+def layout_of(shards: Sequence[str]) -> Kind | None:
+    """The layout of shards by the manifests beside them; None where there is none to read.
+
+    Raises:
+        ShardError: Some are of pairs and some of single photographs.
+    """
+    known: dict[Kind, str] = {}
+    for folder in dict.fromkeys(shard.rpartition("/")[0] for shard in shards):
+        layout = _layout(folder)
+        if layout is not None:
+            known.setdefault(layout, shown(folder))
+    if len(known) > 1:
+        message = (
+            f"{known['paired']} holds pairs, {known['clean']} single photographs; expected one layout for one setting: "
+            "train on them one after the other"
+        )
+        raise ShardError(message)
+    return next(iter(known), None)
+
+
+def digest_of(shards: Sequence[str]) -> str:
+    """By what a resumed run knows its shards: their names, and the manifests beside those that are here.
+
+    That a folder was moved or copied makes no difference, nor do the query and the password of an address.
+    """
+    digest = hashlib.sha256()
+    folders = {str(Path(shard).parent) for shard in shards if not is_remote(shard)}
+    for manifest in (Path(folder, MANIFEST_NAME) for folder in sorted(folders)):
+        digest.update(file_sha256(manifest).encode() if manifest.is_file() else b"")
+    for shard in shards:
+        digest.update(f"\n{shown(shard) if is_remote(shard) else Path(shard).name}".encode())
+    return digest.hexdigest()[:16]
+
+
+def _layout(base: str) -> Kind | None:
+    if not is_remote(base):
+        return shard_layout(Path(base))
     with tempfile.TemporaryDirectory() as folder:
         try:
             _copy_manifest(base, Path(folder))
         except ShardError:
-            return "clean"
-        return shard_layout([str(Path(folder, name))])
+            return None
+        return shard_layout(Path(folder))
 
 
 def _copy_manifest(base: str, folder: Path) -> None:

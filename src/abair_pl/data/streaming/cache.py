@@ -16,12 +16,13 @@ class ShardCache:
     """Downloads a shard once, and removes those that were not used for the longest time.
 
     Several processes may use one folder at once: one downloads, the others wait for it. A shard that any process of
-    this machine has open is not removed. A download bears another name until it is whole.
+    this machine has open is not removed. A download bears another name until it is whole; what one that was killed has
+    left goes when the limit is kept.
 
     Args:
         folder: Where shards are kept, on a local disk; made if missing.
-        limit_gb: What they may take together, in 10^9 bytes, downloads that are under way left out; None for no limit.
-            Shards in use are kept even beyond it.
+        limit_gb: What they may take together, in 10^9 bytes, with what has come of downloads that are under way; None
+            for no limit. Shards in use are kept even beyond it.
 
     Raises:
         ShardError: The folder cannot be made or written to.
@@ -80,7 +81,7 @@ class ShardCache:
             return
         with locked(self.folder / "locks" / "removal"):
             files = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in self.folder.glob("*.tar"))
-            excess = sum(size for _, size, _ in files) - self.limit_gb * 1e9
+            excess = sum(size for _, size, _ in files) + self._under_way_bytes() - self.limit_gb * 1e9
             for _, size, path in files:
                 if excess <= 0:
                     return
@@ -91,3 +92,15 @@ class ShardCache:
                         continue
                     path.unlink()
                 excess -= size
+
+    def _under_way_bytes(self) -> int:
+        """What downloads have come to; those that nobody goes on with are removed."""
+        size_bytes = 0
+        for partial in self.folder.glob("*.partial"):
+            with suppress(FileNotFoundError):  # whole by now
+                try:
+                    with locked(self.folder / "locks" / partial.stem, wait=False):
+                        partial.unlink()
+                except BlockingIOError:
+                    size_bytes += partial.stat().st_size
+        return size_bytes

@@ -20,7 +20,7 @@ ATTEMPTS = 4
 BACKOFF_S = 0.5
 TIMEOUT_S = 60.0
 _BLOCK_BYTES = 1 << 20
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def download(shard: str, target: IO[bytes]) -> None:
         target: A seekable file, open for writing.
 
     Raises:
-        ShardError: The shard cannot be had, or is cut short.
+        ShardError: The shard cannot be had, is compressed, or is cut short.
     """
     if shard.startswith("pipe:"):
         _run(shard.removeprefix("pipe:"), shard, target)
@@ -81,8 +81,23 @@ def download(shard: str, target: IO[bytes]) -> None:
     else:
         _get(shard, target)
     target.flush()
+    check_plain(target, shard)
     if not _is_whole(target):
         message = f"{shown(shard)} has no end, so it was cut short, or is no .tar file; copy or build it again"
+        raise ShardError(message)
+
+
+def check_plain(file: IO[bytes], shard: str) -> None:
+    """Refuse a compressed archive, of which a few bytes may fill the memory; the file is at its start afterwards.
+
+    Raises:
+        ShardError: The file is gzip, bzip2, xz or zstd.
+    """
+    file.seek(0)
+    compressed = file.read(6).startswith(_COMPRESSED)
+    file.seek(0)
+    if compressed:
+        message = f"{shown(shard)} is a compressed archive; expected a plain .tar file: unpack it, or build it again"
         raise ShardError(message)
 
 
@@ -153,10 +168,7 @@ def _copy(url: str, target: IO[bytes]) -> None:
 
 
 def _is_whole(file: IO[bytes]) -> bool:
-    """Whether an archive ends as archives do: with two empty blocks; of a compressed one, its reader tells."""
+    """Whether an archive ends as archives do: with two empty blocks."""
     size = file.seek(0, 2)
-    file.seek(0)
-    if file.read(6).startswith(_COMPRESSED):
-        return True
     file.seek(max(size - 1024, 0))
     return file.read(1024) == bytes(1024)

@@ -86,8 +86,8 @@ def check_address(shard: str, allow_pipe: bool) -> None:
     if shard.startswith("pipe:"):
         if not allow_pipe:
             message = (
-                f"{shard} would run a shell command; expected a .tar file, a folder of them, or a URL; where you "
-                "trust it, allow it with --data.allow_pipe true"
+                f"{shard} would run a shell command; expected a .tar file, a folder of them, or a URL; fit, "
+                "validate, test and predict, and only they, allow it with --data.allow_pipe true, where you trust it"
             )
             raise ShardError(message)
     elif "://" in shard:

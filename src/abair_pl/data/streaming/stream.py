@@ -173,7 +173,10 @@ class ExactStream(IterableDataset[PhotoSample]):
     """Each sample once over all ranks, cut at the centre; all ranks and workers give equally many.
 
     Where the samples cannot be dealt evenly, a worker repeats one with ``valid=False``, so that no rank waits for
-    another in a collective call. A sample that cannot be decoded is an error.
+    another in a collective call.
+
+    A sample that cannot be decoded is an error, on the rank that reads it: the others may wait for that one in a
+    collective call until the launcher ends them, or the process group's timeout does (``timeout`` of DDPStrategy).
 
     Args:
         shards: Paths or URLs.
