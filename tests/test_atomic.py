@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -207,3 +208,13 @@ def test_only_halves_of_the_given_names_are_removed(tmp_path: Path) -> None:
         path.touch()
     remove_partials(tmp_path, {"a.tar"})
     assert sorted(tmp_path.iterdir()) == sorted(kept)
+
+
+def test_without_locks_in_the_file_system_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locked(tmp_path, tidy=True):
+        (tmp_path / "made").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

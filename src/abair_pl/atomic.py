@@ -1,5 +1,6 @@
 """Files and directories that get their names when they are complete."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -11,6 +12,7 @@ from typing import IO
 from uuid import uuid4
 
 _PARTIAL = ".partial"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -94,6 +96,8 @@ def write_text(path: Path, text: str) -> None:
 def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[None]:
     """Hold a folder, made where there is none, for writing against other processes.
 
+    Where the file system has no locks, as some of clusters', it is not held.
+
     Args:
         folder: The folder, which gets a file ``.lock``.
         wait: Wait for the process that holds it.
@@ -107,7 +111,11 @@ def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[None
     with ExitStack() as stack:
         while True:
             lock = stack.enter_context(path.open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
             if not tidy or _is_at(lock, path):
                 break
         try:
