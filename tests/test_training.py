@@ -157,7 +157,7 @@ def test_untrained_weights_are_not_measured(
 ) -> None:
     options = phase_options("adapter", backbone_path, tmp_path / "bundle")
     assert main([command, *options, *small, "--trainer.logger", "false"]) == 2
-    assert "has no weights of this phase" in capfd.readouterr().err
+    assert "the weights of this phase are untrained" in capfd.readouterr().err
 
 
 def test_a_target_with_another_backbone_is_refused_before_training(

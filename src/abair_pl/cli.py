@@ -147,6 +147,7 @@ def _fail(message: str, status: int) -> int:
 
 def _quiet() -> None:
     """Silence what libraries say about themselves and the user can do nothing about."""
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")

@@ -123,8 +123,7 @@ class RestorationModule(L.LightningModule):
 
         Raises:
             TrainingError: Another set of parameters would be trained.
-            InputError: There are no trained weights to measure, the run has no last step, or ``save_to`` holds a
-                bundle that the result does not fit.
+            InputError: The run has no last step, or ``save_to`` holds a bundle that the result does not fit.
         """
         wrong = [name for name, value in self.named_parameters() if value.requires_grad != self.is_trained(name)]
         if wrong:
@@ -136,9 +135,6 @@ class RestorationModule(L.LightningModule):
                 raise InputError(message)
             self.check_save_to()
             self.print(f"training {sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters")
-        elif not self.has_weights and self.trainer.ckpt_path is None:
-            message = "the bundle of --model.init_from has no weights of this phase; give one that has, or --ckpt_path"
-            raise InputError(message)
 
     def check_save_to(self) -> None:
         """Fail now, and not after training, where the result could not be saved.
@@ -229,6 +225,20 @@ class RestorationModule(L.LightningModule):
         if batch_idx == 0:
             self.panel = batch, restored, self.shown_labels(batch)
 
+    def on_validation_start(self) -> None:
+        """Refuse to measure weights that nothing has trained; a checkpoint has been loaded by now."""
+        if self.trainer.state.fn != "fit" and not self.has_weights:
+            message = "the weights of this phase are untrained; give --ckpt_path, or a --model.init_from that has them"
+            raise InputError(message)
+
+    def on_test_start(self) -> None:
+        """As for validation."""
+        self.on_validation_start()
+
+    def on_predict_start(self) -> None:
+        """As for validation."""
+        self.on_validation_start()
+
     def on_validation_epoch_end(self) -> None:
         """Log the measures as ``val/``."""
         self.log_measures("val")
@@ -264,6 +274,7 @@ class RestorationModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of a run with other settings instead of mixing the two."""
         self.samples_seen = checkpoint.get("samples_seen", 0)
+        self.has_weights = True
         stored = checkpoint.get("hyper_parameters", {})
         for name, value in self.hparams.items():
             measuring = name == "optimization" and self.trainer.state.fn != "fit"

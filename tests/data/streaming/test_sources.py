@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,15 @@ def test_no_sources_to_mix_are_refused() -> None:
 def test_shards_are_shown_without_what_grants_access(shard: str, name: str) -> None:
     assert shown(shard) == name
     assert is_remote(shard) == ("://" in shard)
+
+
+def test_a_folder_that_lacks_shards_of_its_manifest_is_refused(clean_shards: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clean"
+    shutil.copytree(clean_shards, folder)
+    first, second, *_ = expand_shards(str(folder))
+    Path(second).unlink()
+    with pytest.raises(ShardError, match=r"lacks clean-000001.tar of the 4 shards in its manifest"):
+        expand_shards(str(folder))
+    Path(first).unlink()
+    with pytest.raises(ShardError, match=r"lacks clean-000000.tar and 1 more of the 4 shards"):
+        expand_shards(str(folder))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import braceexpand
 
+from abair_pl.data.manifest import MANIFEST_NAME, Manifest
 from abair_pl.errors import ShardError
 
 SCHEMES = ("http", "https", "s3")
@@ -68,12 +69,26 @@ def expand_shards(sources: str | list[str], allow_pipe: bool = False) -> list[st
             if not found:
                 message = f"{source} has no .tar file; make shards with: abair-pl shards build --output {source}"
                 raise ShardError(message)
+            _check_whole(folder, found)
             shards += found
             continue
         for name in _expand_braces(source):
             check_address(name, allow_pipe)
             shards.append(name)
     return shards
+
+
+def _check_whole(folder: Path, found: list[str]) -> None:
+    """See that a folder has all shards of its manifest, if there is a complete one."""
+    if not (folder / MANIFEST_NAME).is_file() or not (manifest := Manifest.read(folder)).complete:
+        return
+    missing = sorted({entry.name for entry in manifest.shards} - {Path(shard).name for shard in found})
+    if missing:
+        message = (
+            f"{folder} lacks {missing[0]}{f' and {len(missing) - 1} more' if len(missing) > 1 else ''} of the "
+            f"{len(manifest.shards)} shards in its manifest; copy or build again what is missing"
+        )
+        raise ShardError(message)
 
 
 def check_address(shard: str, allow_pipe: bool) -> None:
