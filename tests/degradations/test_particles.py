@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from abair_pl.degradations.particles import Layers, draw_particles, slope
+from abair_pl.degradations.particles import Layers, draw_particles, slopes, veiled
 
 SEEDS = torch.arange(4)
 SIZE = (96, 80)
@@ -78,7 +78,7 @@ def test_streaks_are_half_to_all_of_the_length_asked_for(length_px: float) -> No
 @pytest.mark.parametrize("angle_deg", [-35.0, 20.0, 45.0])
 def test_streaks_follow_the_slope(angle_deg: float) -> None:
     """Centre of mass of each row of a lone streak moves by the slope from one row to the next."""
-    tilt = float(slope(np.array(angle_deg, dtype=np.float32)))
+    tilt = math.tan(math.radians(angle_deg))
     drawn = draw_particles(torch.arange(300), "a", _layers(0.04, 0.8, 50.0, tilt, 300), (160, 200))[:, 0]
     x = torch.arange(200.0)
     found = []
@@ -93,9 +93,20 @@ def test_streaks_follow_the_slope(angle_deg: float) -> None:
     assert np.median(found) == pytest.approx(math.tan(math.radians(angle_deg)), abs=0.02)
 
 
-def test_slope_is_the_tangent() -> None:
+def test_slopes_are_the_tangents_of_the_layers_directions() -> None:
     angles = np.array([-45.0, 0.0, 45.0], dtype=np.float32)
-    assert slope(angles).tolist() == pytest.approx([-1.0, 0.0, 1.0])
+    draws = {"spread/0": np.full(3, 0.5, dtype=np.float32), "spread/1": np.ones(3, dtype=np.float32)}
+    found = slopes(angles, 10.0, draws, layers=2)
+    assert found["slope_0"].tolist() == pytest.approx([-1.0, 0.0, 1.0])
+    assert found["slope_1"].tolist() == pytest.approx(np.tan(np.deg2rad(angles + 10.0)).tolist())
+
+
+def test_particles_and_veil_are_blended_by_their_formula() -> None:
+    image, opacity = torch.rand(2, 3, 8, 8), torch.rand(2, 1, 8, 8)
+    brightness, veil = torch.tensor([0.9, 1.0]), torch.tensor([0.0, 0.2])
+    b, v = brightness.view(-1, 1, 1, 1), veil.view(-1, 1, 1, 1)
+    expected = (1.0 - v) * (image * (1.0 - opacity) + b * opacity) + v * b
+    assert torch.allclose(veiled(image, opacity, {"brightness": brightness, "veil": veil}), expected, atol=1e-6)
 
 
 def test_a_layer_is_a_torus_from_left_to_right() -> None:

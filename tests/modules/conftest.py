@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.models.presets import PRESETS, BackboneConfig
-from abair_pl.modules.base import OptimizationConfig
+from abair_pl.modules.optimization import OptimizationConfig
 
 
 class Batches(Dataset[RestorationBatch]):

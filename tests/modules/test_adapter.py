@@ -12,7 +12,7 @@ from abair_pl.errors import BundleError
 from abair_pl.models.adapters import AdapterConfig
 from abair_pl.models.blend import fixed_weights
 from abair_pl.modules.adapter import AdapterModule
-from abair_pl.modules.base import OptimizationConfig
+from abair_pl.modules.optimization import OptimizationConfig
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from lightning.pytorch.loggers import CSVLogger
 from PIL import Image
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.modules.base import OptimizationConfig
 from abair_pl.modules.callbacks import draw_panel
+from abair_pl.modules.optimization import OptimizationConfig
 from abair_pl.modules.pretrain import PretrainModule
 
 

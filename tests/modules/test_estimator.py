@@ -11,8 +11,8 @@ from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle
 from abair_pl.errors import InputError, TrainingError
 from abair_pl.models.blend import blend_weights
-from abair_pl.modules.base import OptimizationConfig
 from abair_pl.modules.estimator import EstimatorModule
+from abair_pl.modules.optimization import OptimizationConfig
 
 
 @pytest.fixture

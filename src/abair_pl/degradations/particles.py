@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from abair_pl.degradations.base import Draws, Parameters, per_image, within
 from abair_pl.degradations.random import uniform_field
 
 MAX_LENGTH_PX = 64.0
@@ -16,9 +17,34 @@ MAX_LENGTH_PX = 64.0
 _ONE = 1 << 16  # of the fixed-point numbers below
 
 
-def slope(angle_deg: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The slope of a direction of fall that is given as an angle from the vertical."""
-    return np.tan(np.deg2rad(angle_deg))
+def slopes(
+    angle_deg: NDArray[np.float32], spread_deg: NDArray[np.float32] | float, draws: Draws, layers: int
+) -> dict[str, NDArray[np.float32]]:
+    """The parameters ``slope_<layer>``: each layer's direction of fall, as pixels to the right for each pixel down.
+
+    Args:
+        angle_deg: ``(B,)`` each sample's direction from the vertical.
+        spread_deg: Largest deviation of a layer from it.
+        draws: Among them ``spread/<layer>``.
+        layers: How many there are.
+    """
+    deviations = [within((-1.0, 1.0), draws[f"spread/{layer}"]) for layer in range(layers)]
+    return {
+        f"slope_{layer}": np.tan(np.deg2rad(angle_deg + spread_deg * deviation))
+        for layer, deviation in enumerate(deviations)
+    }
+
+
+def veiled(image: Tensor, opacity: Tensor, parameters: Parameters) -> Tensor:
+    """Blend particles over an image: ``(1 - v) * (J * (1 - a) + b * a) + v * b``.
+
+    Args:
+        image: ``(B, 3, H, W)``, ``J``.
+        opacity: ``(B, 1, H, W)`` in [0, 1], ``a``.
+        parameters: ``brightness``, ``b``, and ``veil``, ``v``.
+    """
+    brightness, veil = per_image(parameters["brightness"]), per_image(parameters["veil"])
+    return torch.lerp(image, brightness, 1.0 - (1.0 - opacity) * (1.0 - veil))
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, between, limited, per_image, within
-from abair_pl.degradations.particles import MAX_LENGTH_PX, Layers, draw_particles, slope
+from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, between, limited, within
+from abair_pl.degradations.particles import MAX_LENGTH_PX, Layers, draw_particles, slopes, veiled
 from abair_pl.degradations.transfer import constant
 
 _LAYERS = ((1.0, 0.6, 1.0), (0.7, 1.0, 0.75), (0.45, 1.4, 0.5))
@@ -76,15 +76,11 @@ class RandomRainStreaks(Degradation):
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         angle = within(self.angle_deg, draws["angle"])
         spread = within(self.spread_deg, severity)
-        slopes = {
-            f"slope_{layer}": slope(angle + spread * within((-1.0, 1.0), draws[f"spread/{layer}"]))
-            for layer in range(len(_LAYERS))
-        }
         return {
             "drops_per_kilopixel": between(self.drops_per_kilopixel, severity),
             "length_px": within(self.length_px, np.float32(0.5) * (severity + draws["length"])),
             "radius_px": within(self.radius_px, draws["radius"]),
-            **slopes,
+            **slopes(angle, spread, draws, len(_LAYERS)),
             "opacity": within(self.opacity, severity),
             "brightness": within(self.brightness, draws["brightness"]),
             "veil": within(self.veil, severity) * draws["veil"],
@@ -108,6 +104,4 @@ class RandomRainStreaks(Degradation):
         return (1.0 - near * middle * far)[:, None].contiguous()
 
     def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
-        opacity = self.streaks(parameters, (image.shape[-2], image.shape[-1]))
-        brightness, veil = per_image(parameters["brightness"]), per_image(parameters["veil"])
-        return torch.lerp(image, brightness, 1.0 - (1.0 - opacity) * (1.0 - veil))
+        return veiled(image, self.streaks(parameters, (image.shape[-2], image.shape[-1])), parameters)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from abair_pl.degradations.base import Degradation, Draws, Parameters, Range, Stage, between, limited, per_image, within
-from abair_pl.degradations.particles import MAX_LENGTH_PX, Layers, draw_particles, slope
+from abair_pl.degradations.particles import MAX_LENGTH_PX, Layers, draw_particles, slopes, veiled
 
 _LAYERS = ((1.0, 0.04, 0.6, 9), (0.5, 0.3, 0.85, 3), (0.22, 3.0, 1.0, 1))
 """Near to far: size, number and opacity of a layer's flakes relative to the largest, and the side of
@@ -72,15 +72,11 @@ class RandomSnow(Degradation):
 
     def physical(self, severity: NDArray[np.float32], draws: Draws) -> dict[str, NDArray[np.float32]]:
         angle = within(self.angle_deg, draws["angle"])
-        slopes = {
-            f"slope_{layer}": slope(angle + within((-10.0, 10.0), draws[f"spread/{layer}"]))
-            for layer in range(len(_LAYERS))
-        }
         return {
             "flakes_per_kilopixel": between(self.flakes_per_kilopixel, severity),
             "radius_px": within(self.radius_px, np.float32(0.5) * (severity + draws["size"])),
             "length_px": within(self.length_px, draws["length"] ** 2),
-            **slopes,
+            **slopes(angle, 10.0, draws, len(_LAYERS)),
             "opacity": within(self.opacity, severity),
             "brightness": within(self.brightness, draws["brightness"]),
             "veil": within(self.veil, severity) * draws["veil"],
@@ -105,6 +101,4 @@ class RandomSnow(Degradation):
         return 1.0 - clear
 
     def degrade(self, image: Tensor, parameters: Parameters) -> Tensor:
-        opacity = self.flakes(parameters, (image.shape[-2], image.shape[-1]))
-        brightness, veil = per_image(parameters["brightness"]), per_image(parameters["veil"])
-        return torch.lerp(image, brightness, 1.0 - (1.0 - opacity) * (1.0 - veil))
+        return veiled(image, self.flakes(parameters, (image.shape[-2], image.shape[-1])), parameters)

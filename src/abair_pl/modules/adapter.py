@@ -13,7 +13,8 @@ from abair_pl.errors import InputError
 from abair_pl.losses import BalancedRestorationLoss
 from abair_pl.models.adapters import AdapterConfig, attach_adapter
 from abair_pl.models.blend import RESERVED_NAMES
-from abair_pl.modules.base import OptimizationConfig, RestorationModule, StepResult
+from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.optimization import OptimizationConfig
 
 
 class AdapterModule(RestorationModule):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -14,47 +13,13 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.errors import InputError, TrainingError
 from abair_pl.metrics import RestorationMetrics
 from abair_pl.modules.callbacks import ExponentialMovingAverage, PanelLogger, PredictionWriter, ThroughputMonitor
-
-
-@dataclass(frozen=True)
-class OptimizationConfig:
-    """How weights are trained.
-
-    Attributes:
-        learning_rate: Peak of the learning rate, reached after the warm-up.
-        final_learning_rate: Where the cosine ends, at the last step.
-        warmup_steps: Steps over which the learning rate rises linearly; at most a tenth of the run.
-        weight_decay: AdamW's decoupled weight decay.
-        ema_decay: Decay of the moving average of the weights that is validated and saved; 0 turns it off.
-        max_skipped_steps: Steps in a row whose loss or gradient is not finite, after which training fails.
-
-    Raises:
-        InputError: A number is out of bounds.
-    """
-
-    learning_rate: float = 2e-4
-    final_learning_rate: float = 1e-6
-    warmup_steps: int = 1000
-    weight_decay: float = 1e-4
-    ema_decay: float = 0.999
-    max_skipped_steps: int = 20
-
-    def __post_init__(self) -> None:
-        if not (self.learning_rate > 0 and 0 <= self.final_learning_rate <= self.learning_rate):
-            message = (
-                f"learning rates are {self.learning_rate} to {self.final_learning_rate}; expected 0 <= final <= peak"
-            )
-            raise InputError(message)
-        if not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.weight_decay < 0 or self.max_skipped_steps < 1:
-            message = f"{self}: expected ema_decay in [0, 1), no negative number, and max_skipped_steps of at least 1"
-            raise InputError(message)
+from abair_pl.modules.optimization import OptimizationConfig, optimizer_and_schedule
 
 
 @dataclass(frozen=True)
@@ -145,27 +110,8 @@ class RestorationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay, both counted in steps."""
-        config = self.optimization
-        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for name, p in trained if _is_decayed(name, p) == decayed], "weight_decay": decay}
-            for decayed, decay in ((True, config.weight_decay), (False, 0.0))
-        ]
-        optimizer = AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
         total = int(self.trainer.estimated_stepping_batches)
-        warmup = min(config.warmup_steps, max(total // 10, 1))
-        floor = config.final_learning_rate / config.learning_rate
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / (warmup + 1)
-            progress = min((step - warmup) / max(total - warmup, 1), 1.0)
-            return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"},
-        }
+        return optimizer_and_schedule(self.optimization, self.named_parameters(), total)
 
     def configure_callbacks(self) -> list[Callback]:
         """What every phase watches and averages."""
@@ -297,8 +243,3 @@ class RestorationModule(L.LightningModule):
         facts |= {"precision": str(self.trainer.precision), "devices": self.trainer.world_size}
         data = getattr(self.trainer, "datamodule", None)
         return {**facts, **(data.provenance() if data is not None else {})}
-
-
-def _is_decayed(name: str, parameter: Tensor) -> bool:
-    """Weights are; norms, temperatures and biases, those of positions among them, are not."""
-    return parameter.ndim > 1 and not name.endswith(("bias", "temperature"))

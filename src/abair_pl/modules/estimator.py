@@ -12,7 +12,8 @@ from abair_pl.bundle import Bundle, check_target, save_estimator
 from abair_pl.errors import InputError
 from abair_pl.models.blend import blend_weights
 from abair_pl.models.estimator import Estimator
-from abair_pl.modules.base import OptimizationConfig, RestorationModule, StepResult
+from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.optimization import OptimizationConfig
 
 
 class EstimatorModule(RestorationModule):

@@ -12,7 +12,8 @@ from abair_pl.errors import InputError
 from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.presets import preset_config
-from abair_pl.modules.base import OptimizationConfig, RestorationModule, StepResult
+from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.optimization import OptimizationConfig
 
 
 class PretrainModule(RestorationModule):
