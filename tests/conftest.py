@@ -16,7 +16,7 @@ from torch import nn
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, save_adapter, save_backbone, save_estimator
 from abair_pl.data.shards.build import build_shards
-from abair_pl.models.adapters import AdapterConfig, attach_adapter
+from abair_pl.models.adapters import AdapterMethod, LoRA, attach_adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.estimator import Estimator
@@ -107,16 +107,16 @@ def _make_backbone(labels: int = 6, seed: int = 0, **changes: Any) -> Backbone:
 
 @pytest.fixture(scope="session")
 def make_adapter() -> Callable[..., Any]:
-    """A ``peft.PeftModel`` on a bundle's backbone, with an adapter that changes the result."""
+    """A model on a bundle's backbone with an adapter that changes the result, as its method makes it."""
     return _make_adapter
 
 
-def _make_adapter(bundle: Bundle, name: str, config: AdapterConfig = AdapterConfig(), seed: int = 0) -> Any:  # noqa: B008
+def _make_adapter(bundle: Bundle, name: str, method: AdapterMethod = LoRA(), seed: int = 0) -> Any:  # noqa: B008
     torch.manual_seed(seed)
-    model = attach_adapter(bundle.backbone(), name, config, bundle.config.backbone_sha256)
+    model = attach_adapter(bundle.backbone(), name, method, bundle.config.backbone_sha256)
     with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if ".lora_B." in key:
+        for parameter in model.parameters():
+            if parameter.requires_grad and not parameter.any():
                 parameter.normal_(0.0, 0.1)
     return model.eval()
 
@@ -135,8 +135,8 @@ def bundle_path(backbone_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("complete") / "bundle"
     bundle = Bundle.open(backbone_path)
     for index, name in enumerate(_NAMES):
-        config = AdapterConfig(rank=2 + index % 2 * 2, alpha=4.0)
-        bundle = save_adapter(path, bundle, name, _make_adapter(bundle, name, config, index), config, {"steps": 2})
+        method = LoRA(rank=2 + index % 2 * 2, alpha=4.0)
+        bundle = save_adapter(path, bundle, name, _make_adapter(bundle, name, method, index), method, {"steps": 2})
     torch.manual_seed(0)
     save_estimator(path, bundle, Estimator(_NANO.estimator_dim, len(_NAMES) + 1), {"steps": 3})
     return path

@@ -14,6 +14,7 @@ from abair_pl.bundle import Bundle, save_backbone, save_estimator
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError, InputError
 from abair_pl.models.backbone import Backbone
+from abair_pl.models.calibration import Calibration
 from abair_pl.models.estimator import Estimator
 
 DAMAGED: dict[str, str | dict[str, Any]] = {
@@ -25,7 +26,11 @@ DAMAGED: dict[str, str | dict[str, Any]] = {
     "no architecture": {"architecture": None},
     "an impossible architecture": {"architecture": {"dim": 0, "blocks": [1, 1, 1, 1], "refinement_blocks": 1}},
     "an adapter without facts": {"adapters": {"rain": None}},
-    "an impossible adapter": {"adapters": {"rain": {"rank": 0, "alpha": 4.0}}},
+    "an impossible temperature": {"calibration": {"temperature": 0.0}},
+    "a threshold that is no number": {"calibration": {"threshold": "high"}},
+    "an adapter of no method": {"adapters": {"rain": {"rank": 4, "alpha": 4.0}}},
+    "an adapter with a surplus setting": {"adapters": {"rain": {"method": "vera", "alpha": 4.0}}},
+    "an impossible adapter": {"adapters": {"rain": {"method": "lora", "rank": 0, "alpha": 4.0}}},
 }
 
 
@@ -63,8 +68,9 @@ def test_adapter_round_trip(bundle: Bundle, make_adapter: Callable[..., Any]) ->
 
 
 def test_estimator_round_trip(bundle_copy: Path) -> None:
-    estimator = Estimator(4, 6)
-    bundle = save_estimator(bundle_copy, Bundle.open(bundle_copy), estimator, {"steps": 9})
+    estimator, calibration = Estimator(4, 6), Calibration(temperature=1.25, threshold=-0.5)
+    bundle = save_estimator(bundle_copy, Bundle.open(bundle_copy), estimator, {"steps": 9}, calibration)
+    assert bundle.config.calibration == calibration
     assert bundle.config.estimator_sha256 == file_sha256(bundle_copy / "estimator.safetensors")
     assert bundle.config.provenance["estimator"] == {"steps": 9}
     loaded = bundle.estimator().state_dict()
@@ -96,8 +102,8 @@ def test_damaged_configuration_is_named(bundle_copy: Path, damage: str) -> None:
 
 def test_another_version_is_named_whatever_it_holds(bundle_copy: Path) -> None:
     file = bundle_copy / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 2, "an_idea_of_version_2": True}))
-    with pytest.raises(BundleError, match=r"config.json has version 2; expected 1: update abair-pl"):
+    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 3, "an_idea_of_version_3": True}))
+    with pytest.raises(BundleError, match=r"config.json has version 3, expected 2: it was written by another version"):
         Bundle.open(bundle_copy)
 
 

@@ -14,7 +14,7 @@ import torch
 from abair_pl.bundle import Bundle, save_adapter, save_backbone, save_estimator
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError
-from abair_pl.models.adapters import AdapterConfig
+from abair_pl.models.adapters import LoRA
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.estimator import Estimator
 
@@ -35,7 +35,7 @@ def test_a_new_adapter_changes_no_other_file_and_retires_the_estimator(
 ) -> None:
     bundle, before = Bundle.open(bundle_copy), hashes(bundle_copy)
     bundle.estimator()
-    config = AdapterConfig(rank=1)
+    config = LoRA(rank=1)
     changed = save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow", config), config, {})
     after = hashes(bundle_copy)
     assert {name for name in before if after.get(name) != before[name]} == {"config.json", "README.md"}
@@ -48,8 +48,8 @@ def test_a_new_adapter_changes_no_other_file_and_retires_the_estimator(
 
 def test_an_adapter_can_be_trained_again(bundle_copy: Path, make_adapter: Callable[..., Any]) -> None:
     bundle = Bundle.open(bundle_copy)
-    model = make_adapter(bundle, "rain", AdapterConfig(rank=8), seed=9)
-    again = save_adapter(bundle_copy, bundle, "rain", model, AdapterConfig(rank=8), {})
+    model = make_adapter(bundle, "rain", LoRA(rank=8), seed=9)
+    again = save_adapter(bundle_copy, bundle, "rain", model, LoRA(rank=8), {})
     assert list(again.config.adapters) == list(bundle.config.adapters)
     assert {update.down.shape[0] for update in again.adapters()["rain"].values()} == {8}
     assert leftovers(bundle_copy) == []
@@ -61,7 +61,7 @@ def test_saving_an_adapter_asks_nobody(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     asked = len(lookups)
     bundle = Bundle.open(bundle_copy)
-    save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow"), AdapterConfig(), {})
+    save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow"), LoRA(), {})
     assert lookups[asked:] == []
 
 
@@ -69,7 +69,7 @@ def test_saving_elsewhere_starts_from_a_copy(
     bundle_path: Path, make_adapter: Callable[..., Any], tmp_path: Path
 ) -> None:
     bundle, before = Bundle.open(bundle_path), hashes(bundle_path)
-    saved = save_adapter(tmp_path / "new", bundle, "snow", make_adapter(bundle, "snow"), AdapterConfig(), {})
+    saved = save_adapter(tmp_path / "new", bundle, "snow", make_adapter(bundle, "snow"), LoRA(), {})
     assert hashes(bundle_path) == before
     assert list(saved.adapters()) == [*bundle.config.adapters, "snow"]
     assert saved.backbone() is not None
@@ -94,7 +94,7 @@ def test_a_bundle_of_another_backbone_is_not_added_to(
     before = hashes(other.path)
     with pytest.raises(BundleError, match=f"{other.path} has other backbone than {bundle.path}"):
         if save == "adapter":
-            save_adapter(other.path, bundle, "snow", make_adapter(bundle, "snow"), AdapterConfig(), {})
+            save_adapter(other.path, bundle, "snow", make_adapter(bundle, "snow"), LoRA(), {})
         else:
             save_estimator(other.path, bundle, Estimator(4, 6), {})
     assert hashes(other.path) == before
@@ -133,7 +133,7 @@ def save_anything(
     elif what == "estimator":
         save_estimator(path, bundle, Estimator(4, 6), {})
     else:
-        config = AdapterConfig(rank=1)
+        config = LoRA(rank=1)
         save_adapter(path, bundle, what, make_adapter(bundle, what, config), config, {})
 
 
@@ -184,8 +184,8 @@ def test_an_interrupted_copy_can_be_repeated(
     model = make_adapter(bundle, "snow")
     interrupt(monkeypatch, calls)
     with pytest.raises(InterruptedWriteError):
-        save_adapter(tmp_path / "new", bundle, "snow", model, AdapterConfig(), {})
-    saved = save_adapter(tmp_path / "new", bundle, "snow", model, AdapterConfig(), {})
+        save_adapter(tmp_path / "new", bundle, "snow", model, LoRA(), {})
+    saved = save_adapter(tmp_path / "new", bundle, "snow", model, LoRA(), {})
     assert list(saved.adapters()) == [*bundle.config.adapters, "snow"]
 
 
@@ -202,7 +202,7 @@ class SlowModel:
 
 def add_adapter(path: Path, base: Bundle, name: str, model: SlowModel, barrier: Barrier) -> None:
     barrier.wait(30)
-    save_adapter(path, base, name, model, AdapterConfig(), {"by": name})
+    save_adapter(path, base, name, model, LoRA(), {"by": name})
 
 
 def test_two_processes_add_adapters_at_once(
@@ -226,7 +226,7 @@ def test_two_processes_add_adapters_at_once(
 def test_adapters_stand_in_the_order_of_the_labels(
     backbone_path: Path, make_adapter: Callable[..., Any], names: list[str], tmp_path: Path
 ) -> None:
-    base, config = Bundle.open(backbone_path), AdapterConfig()
+    base, config = Bundle.open(backbone_path), LoRA()
     for name in ["dust", *reversed(names), "ash"]:
         saved = save_adapter(tmp_path / "bundle", base, name, make_adapter(base, name, config), config, {})
     assert list(saved.config.adapters) == [*names, "dust", "ash"]

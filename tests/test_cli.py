@@ -53,8 +53,8 @@ def photograph(tmp_path: Path) -> Path:
 def test_help_lists_the_commands_without_heavy_imports() -> None:
     probe = "import sys; from abair_pl.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-m", "abair_pl.cli", "--help"], capture_output=True, text=True, check=True)
-    for command in ("fit", "validate", "test", "predict", "shards", "restore", "evaluate", "doctor"):
-        assert f"  {command}" in shown.stdout
+    commands = ("fit", "validate", "test", "predict", "shards", "restore", "evaluate", "bundle", "adapters", "doctor")
+    assert [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")] == list(commands)
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, "--help imported torch"
 
@@ -64,9 +64,15 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().out.strip() == f"abair-pl {__version__}"
 
 
-@pytest.mark.parametrize("command", [["restore"], ["evaluate"], ["doctor"], ["shards"], ["shards", "build"]])
-def test_every_command_explains_itself(command: list[str], capfd: pytest.CaptureFixture[str]) -> None:
-    assert main([*command, "--help"]) == 0
+EXPLAINED = [
+    *("restore", "evaluate", "doctor", "shards", "shards build", "bundle", "bundle import"),
+    *("adapters", "adapters list", "adapters add", "adapters remove", "adapters merge"),
+]
+
+
+@pytest.mark.parametrize("command", EXPLAINED)
+def test_every_command_explains_itself(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--help"]) == 0
     assert "usage" in capfd.readouterr().out.lower()
 
 

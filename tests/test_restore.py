@@ -1,6 +1,6 @@
 import json
-import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from abair_pl.errors import BundleError, ImageError, InputError
-from abair_pl.restore import Abair, restore_files
+from abair_pl.models.calibration import energy_score
+from abair_pl.restore import Abair
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +21,6 @@ def model(bundle_path: Path) -> Abair:
 @pytest.fixture(scope="module")
 def photograph(photographs: Path) -> Image.Image:
     return Image.open(photographs / "photo-0.png").convert("RGB")
-
-
-@pytest.fixture
-def folder(photographs: Path, tmp_path: Path) -> Path:
-    """A folder of three photographs that the test may change."""
-    for index in range(3):
-        (tmp_path / "in").mkdir(exist_ok=True)
-        shutil.copy(photographs / f"photo-{index}.png", tmp_path / "in")
-    return tmp_path / "in"
 
 
 def test_names_are_the_adapters_in_the_order_of_the_weights(model: Abair, names: list[str]) -> None:
@@ -77,6 +69,46 @@ def test_soft_weights_are_probabilities_and_one_hot_picks_one(model: Abair, phot
     assert sorted(model.restore(photograph, "one_hot").weights.values()) in ([0.0] * 4 + [1.0], [0.0] * 5)
 
 
+@pytest.fixture
+def strange(bundle_copy: Path) -> Path:
+    """A bundle to which every image is unlike any adapter, and whose temperature is 2."""
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "calibration": {"temperature": 2.0, "threshold": 1e6}}))
+    return bundle_copy
+
+
+def test_soft_weights_are_calibrated(strange: Path, photograph: Image.Image) -> None:
+    model = Abair.from_pretrained(strange, "cpu")
+    pixels = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None] / 255.0
+    with torch.no_grad():
+        logits = model.bundle.estimator().eval()(pixels)
+    expected = (logits / 2.0).softmax(dim=1)[0, 1:].tolist()
+    assert list(model.restore(photograph).weights.values()) == pytest.approx(expected, abs=1e-5)
+
+
+def test_weights_by_the_estimator_may_be_a_guess(strange: Path, model: Abair, photograph: Image.Image) -> None:
+    unlike = Abair.from_pretrained(strange, "cpu")
+    for blend in ("soft", "one_hot"):
+        assert unlike.restore(photograph, blend, with_labels=False).unknown is True
+        assert model.restore(photograph, blend, with_labels=False).unknown is False
+    for blend in ("rain", "none"):
+        assert unlike.restore(photograph, blend, with_labels=False).unknown is False
+    assert unlike.restore(photograph, weights={"rain": 1.0}, with_labels=False).unknown is False
+
+
+def test_a_batch_is_told_apart(strange: Path) -> None:
+    model = Abair.from_pretrained(strange, "cpu")
+    images = torch.rand(3, 3, 32, 40)
+    with torch.no_grad():
+        scores = energy_score(model.estimator()(images), 2.0)
+    calibration = replace(model.bundle.config.calibration, threshold=scores.sort().values[1].item() + 1e-9)
+    model.bundle = replace(model.bundle, config=replace(model.bundle.config, calibration=calibration))
+    probabilities, unknown = model.estimate(images)
+    assert probabilities.shape == (3, 6)
+    assert unknown.tolist() == (scores < scores.max() - 1e-9).tolist()
+
+
 def test_an_adapter_by_name_is_a_fixed_weight(model: Abair, photograph: Image.Image) -> None:
     by_name, fixed = model.restore(photograph, "haze"), model.restore(photograph, weights={"haze": 1.0})
     assert by_name.weights == fixed.weights == {name: float(name == "haze") for name in model.names}
@@ -98,18 +130,41 @@ def test_a_bundle_without_adapters_restores_by_its_backbone(backbone_path: Path,
         model.restore(photograph)
 
 
-def test_tiles_are_close_to_the_whole(bundle_path: Path, photographs: Path) -> None:
-    """Attention sees less in a tile, so they are not equal; but no tile is misplaced."""
-    photograph = Image.open(photographs / "photo-7.png")
+def test_tiles_agree_with_the_whole(bundle_path: Path) -> None:
+    """They share what is pooled over all pixels, and overlap by what a pixel sees."""
+    image = torch.rand(3, 330, 290, generator=torch.Generator().manual_seed(0))
     whole, tiles = (
-        Abair.from_pretrained(bundle_path, "cpu", tile_px=tile_px, overlap_px=8).restore(photograph, "rain")
-        for tile_px in (128, 32)
+        Abair.from_pretrained(bundle_path, "cpu", tile_px=tile_px, overlap_px=110).restore(image, "rain")
+        for tile_px in (512, 240)
     )
-    assert tiles.restored.shape == whole.restored.shape == (3, 68, 56)
+    assert tiles.restored.shape == whole.restored.shape == image.shape
     assert tiles.labels is not None
-    assert tiles.labels.shape == (68, 56)
-    assert tiles.restored.isfinite().all()
-    assert 0.0 < (tiles.restored - whole.restored).abs().mean() < 0.05
+    assert whole.labels is not None
+    assert (tiles.labels == whole.labels).float().mean() > 0.99
+    assert 0.0 < (tiles.restored - whole.restored).abs().max() < 1 / 255
+
+
+def test_pixelwise_mixtures_are_done_in_tiles_too(bundle_path: Path, names: list[str]) -> None:
+    image = torch.rand(3, 330, 290, generator=torch.Generator().manual_seed(0))
+    whole, tiles = (
+        Abair.from_pretrained(bundle_path, "cpu", tile_px=tile_px, overlap_px=110).restore(image, "pixel")
+        for tile_px in (512, 240)
+    )
+    assert (tiles.restored - whole.restored).abs().max() < 1 / 255
+    assert list(whole.weights) == names
+    assert 0.0 < sum(whole.weights.values()) <= 1.0
+
+
+def test_sum_and_average_need_no_estimator(model: Abair, photograph: Image.Image) -> None:
+    assert set(model.restore(photograph, "sum").weights.values()) == {1.0}
+    assert sum(model.restore(photograph, "average").weights.values()) == pytest.approx(1.0)
+
+
+def test_images_of_a_batch_larger_than_a_tile_are_done_one_by_one(bundle_path: Path) -> None:
+    model = Abair.from_pretrained(bundle_path, "cpu", tile_px=96, overlap_px=32)
+    images, weights = torch.rand(2, 3, 100, 80), torch.eye(5)[:2]
+    alone = [model.restore_tensor(image[None], row[None]) for image, row in zip(images, weights, strict=True)]
+    torch.testing.assert_close(model.restore_tensor(images, weights), torch.cat(alone))
 
 
 @pytest.mark.parametrize("shape", [(3, 7, 40), (3, 40, 7)])
@@ -135,7 +190,7 @@ def test_arrays_and_tensors_of_another_type_are_refused(model: Abair) -> None:
 def test_unknown_blend_and_adapter_name_the_known_ones(model: Abair, photograph: Image.Image) -> None:
     with pytest.raises(InputError, match=r"sofd.*soft"):
         model.restore(photograph, "sofd")
-    with pytest.raises(InputError, match=r"unknown blend 'rian'; expected .*soft, none, rain.*did you mean 'rain'"):
+    with pytest.raises(InputError, match=r"unknown blend 'rian'; expected .*soft, .*none, rain.*did you mean 'rain'"):
         model.restore(photograph, "rian")
     with pytest.raises(InputError, match=r"unknown adapter 'rian'.*did you mean 'rain'"):
         model.restore(photograph, weights={"rian": 1.0})
@@ -157,95 +212,3 @@ def test_impossible_tiles_are_refused(bundle_path: Path, photograph: Image.Image
     model = Abair.from_pretrained(bundle_path, "cpu", tile_px=32, overlap_px=overlap_px)
     with pytest.raises(InputError, match=f"overlap is {overlap_px} px and tile 32 px"):
         model.restore(photograph, "none")
-
-
-def test_files_keep_their_sizes_and_json_lines_hold_the_contract(
-    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "out"
-    assert restore_files([folder], output, bundle_path, weights="rain=0.75,noise=0.25", device="cpu", json=True) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == 3
-    for line, source in zip(lines, sorted(folder.iterdir()), strict=True):
-        assert set(line) == {"input", "output", "weights", "seconds", "megapixels"}
-        assert line["input"] == str(source)
-        assert line["output"] == str(output / source.name)
-        assert line["weights"] == {"rain": 0.75, "haze": 0.0, "noise": 0.25, "blur": 0.0, "low_light": 0.0}
-        assert line["seconds"] >= 0
-        with Image.open(source) as before, Image.open(line["output"]) as after:
-            assert after.size == before.size
-            assert after.mode == "RGB"
-            assert line["megapixels"] == pytest.approx(before.width * before.height / 1e6)
-    assert {path.name for path in output.iterdir()} == {path.name for path in folder.iterdir()}
-
-
-def test_file_holds_what_python_restores(model: Abair, folder: Path, bundle_path: Path, tmp_path: Path) -> None:
-    source = folder / "photo-1.png"
-    restore_files([source], tmp_path / "out", bundle_path, device="cpu")
-    expected = np.asarray(model.restore(Image.open(source)).image).astype(int)
-    found = np.asarray(Image.open(tmp_path / "out" / "photo-1.png")).astype(int)
-    assert np.abs(found - expected).max() <= 1
-
-
-def test_lines_for_people_name_file_and_weights(
-    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    restore_files([folder / "photo-0.png"], tmp_path, bundle_path, blend="blur", device="cpu", format="jpg")
-    line = capsys.readouterr().out
-    assert line.startswith(f"{folder / 'photo-0.png'} -> {tmp_path / 'photo-0.jpg'}  blur 1.00  ")
-    with Image.open(tmp_path / "photo-0.jpg") as image:
-        assert image.format == "JPEG"
-
-
-def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
-    source = folder / "glass.png"
-    photograph = Image.open(folder / "photo-0.png").convert("RGBA")
-    alpha = Image.linear_gradient("L").resize(photograph.size)
-    photograph.putalpha(alpha)
-    photograph.save(source)
-    restore_files([source], tmp_path / "out", bundle_path, device="cpu")
-    with Image.open(tmp_path / "out" / "glass.png") as restored:
-        assert restored.mode == "RGBA"
-        assert np.array_equal(np.asarray(restored.getchannel("A")), np.asarray(alpha))
-
-
-def test_an_input_is_never_overwritten(folder: Path, bundle_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = folder / "photo-0.png"
-    before = source.read_bytes()
-    assert restore_files([source], folder, bundle_path, device="cpu") == 2
-    assert source.read_bytes() == before
-    assert f"{source} would be overwritten" in capsys.readouterr().err
-
-
-def test_inputs_of_one_stem_are_refused(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
-    Image.open(folder / "photo-0.png").save(folder / "photo-0.jpg")
-    with pytest.raises(InputError, match=r"several inputs would be written to .*photo-0\.png"):
-        restore_files([folder], tmp_path / "out", bundle_path)
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_bad_file_does_not_stop_the_good_ones(
-    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (folder / "photo-0.png").write_text("not an image")
-    Image.new("RGB", (5, 50)).save(folder / "photo-1.png")
-    assert restore_files([folder], tmp_path / "out", bundle_path, device="cpu", json=True) == 2
-    shown = capsys.readouterr()
-    assert [Path(json.loads(line)["input"]).name for line in shown.out.splitlines()] == ["photo-2.png"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo-2.png"]
-    errors = [line for line in shown.err.splitlines() if line.startswith("abair-pl: error: ")]
-    assert len(errors) == 2
-    assert str(folder / "photo-0.png") in errors[0]
-    assert str(folder / "photo-1.png") in errors[1]
-
-
-def test_unknown_blend_is_refused_for_files_too(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown blend 'snow'"):
-        restore_files([folder], tmp_path / "out", bundle_path, blend="snow", device="cpu")
-
-
-def test_an_output_that_is_a_file_is_refused(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("in the way")
-    for output in (tmp_path / "out", tmp_path / "out" / "below"):
-        with pytest.raises(InputError, match=f"{output} cannot be a folder of results .*; choose another --output"):
-            restore_files([folder], output, bundle_path, device="cpu")

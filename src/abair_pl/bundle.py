@@ -4,10 +4,9 @@
 and a save that fails puts back what it had replaced.
 """
 
-import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from abair_pl.atomic import locked, replacing, scratch, write_text
-from abair_pl.bundle_config import BundleConfig, read_config
-from abair_pl.card import model_card
+from abair_pl.atomic import locked, replacing, scratch
+from abair_pl.bundle_config import BundleConfig, read_config, write_config
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError, InputError
-from abair_pl.models.adapters import Adapter, AdapterConfig, load_adapter
+from abair_pl.models.adapters import Adapter, AdapterMethod, load_adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
+from abair_pl.models.calibration import Calibration
 from abair_pl.models.estimator import Estimator
 
 BACKBONE_FILE = "backbone.safetensors"
@@ -66,16 +65,25 @@ class Bundle:
         Raises:
             BundleError: One is missing, damaged, or was trained on another backbone.
         """
-        chosen = list(self.config.adapters) if names is None else names
-        missing = [name for name in chosen if name not in self.config.adapters]
-        if missing:
-            message = f"{self.path} has no adapter '{missing[0]}'; it has: {', '.join(self.config.adapters) or 'none'}"
-            raise BundleError(message)
-        return {name: load_adapter(self.path / "adapters" / name, self.config.backbone_sha256) for name in chosen}
+        return self._adapters_of(self.backbone(), names)
 
     def blended(self) -> BlendedBackbone:
         """The backbone with all its adapters, ready to be mixed."""
-        return BlendedBackbone(self.backbone(), self.adapters())
+        backbone = self.backbone()
+        return BlendedBackbone(backbone, self._adapters_of(backbone, None))
+
+    def _adapters_of(self, backbone: Backbone, names: list[str] | None) -> dict[str, Adapter]:
+        chosen = list(self.config.adapters) if names is None else names
+        self.check_adapters(chosen)
+        digest = self.config.backbone_sha256
+        return {name: load_adapter(self.path / "adapters" / name, digest, backbone) for name in chosen}
+
+    def check_adapters(self, names: list[str]) -> None:
+        """Raise :class:`BundleError` unless there are adapters of these names."""
+        missing = [name for name in names if name not in self.config.adapters]
+        if missing:
+            message = f"{self.path} has no adapter '{missing[0]}'; it has: {', '.join(self.config.adapters) or 'none'}"
+            raise BundleError(message)
 
     def estimator(self) -> Estimator:
         """The estimator.
@@ -156,14 +164,14 @@ def save_backbone(
     with scratch(path) as folder:
         digest = _save_module(backbone, folder / BACKBONE_FILE)
         config = BundleConfig(preset, backbone.architecture, degradations, digest, provenance={"pretrain": provenance})
-        _write_config(folder, config)
+        write_config(folder, config)
         with replacing(folder, path, keep=True):
             bundle = Bundle.open(path)
     return bundle
 
 
 def save_adapter(
-    path: Path, base: Bundle, name: str, model: Any, config: AdapterConfig, provenance: dict[str, Any]
+    path: Path, base: Bundle, name: str, model: Any, method: AdapterMethod, provenance: dict[str, Any]
 ) -> Bundle:
     """Add an adapter to a bundle (phase II), which starts as a copy of ``base`` where there is none yet.
 
@@ -173,28 +181,45 @@ def save_adapter(
         path: The bundle to add to.
         base: The bundle that the adapter was trained on.
         name: The adapter's name; one of that name is replaced.
-        model: The ``peft.PeftModel``.
-        config: How the adapter was made.
+        model: What the method's ``attach`` gave.
+        method: How the adapter was made.
         provenance: Facts about the training.
 
     Raises:
         BundleError: The bundle at ``path`` has another backbone.
     """
+    return insert_adapter(path, base, name, lambda folder: method.save(model, name, folder), method, provenance)
+
+
+def insert_adapter(
+    path: Path,
+    base: Bundle,
+    name: str,
+    write: Callable[[Path], None],
+    method: AdapterMethod,
+    provenance: dict[str, Any],
+) -> Bundle:
+    """As :func:`save_adapter`, for an adapter that ``write`` puts into ``<folder>/<name>``."""
     with locked(path):
         current = _current(path, base)
-        made = {**current.adapters, name: config}
+        made = {**current.adapters, name: method}
         # In the order of the labels, then as they came: trained side by side, they finish in any order.
         adapters = {known: made[known] for known in dict.fromkeys([*current.degradations, *made]) if known in made}
         facts = {**current.provenance, f"adapter/{name}": provenance}
         with scratch(path / "adapters" / name) as folder:
-            # Left to itself PEFT would ask a model hub whether the backbone's vocabulary has grown.
-            model.save_pretrained(str(folder), selected_adapters=[name], save_embedding_layers=False)
+            write(folder)
             with replacing(folder / name, path / "adapters" / name):
-                _write_config(path, replace(current, adapters=adapters, provenance=facts))
+                write_config(path, replace(current, adapters=adapters, provenance=facts))
     return Bundle.open(path)
 
 
-def save_estimator(path: Path, base: Bundle, estimator: Estimator, provenance: dict[str, Any]) -> Bundle:
+def save_estimator(
+    path: Path,
+    base: Bundle,
+    estimator: Estimator,
+    provenance: dict[str, Any],
+    calibration: Calibration = Calibration(),  # noqa: B008 - frozen
+) -> Bundle:
     """Put an estimator into a bundle (phase III), which starts as a copy of ``base`` where there is none yet.
 
     Args:
@@ -202,6 +227,7 @@ def save_estimator(path: Path, base: Bundle, estimator: Estimator, provenance: d
         base: The bundle that it was trained on.
         estimator: With its trained weights.
         provenance: Facts about the training.
+        calibration: How its logits are read.
 
     Raises:
         BundleError: The bundle at ``path`` has another backbone, or other adapters.
@@ -213,7 +239,8 @@ def save_estimator(path: Path, base: Bundle, estimator: Estimator, provenance: d
         with scratch(path / ESTIMATOR_FILE) as folder:
             digest = _save_module(estimator, folder / ESTIMATOR_FILE)
             with replacing(folder / ESTIMATOR_FILE, path / ESTIMATOR_FILE):
-                _write_config(path, replace(current, estimated=names, estimator_sha256=digest, provenance=facts))
+                made = replace(current, estimated=names, estimator_sha256=digest, calibration=calibration)
+                write_config(path, replace(made, provenance=facts))
     return Bundle.open(path)
 
 
@@ -259,9 +286,3 @@ def check_target(path: Path, base: Bundle, with_adapters: bool = False) -> None:
 def _adapter_digests(bundle: Bundle) -> list[tuple[str, str]]:
     folder = bundle.path / "adapters"
     return [(name, file_sha256(folder / name / "adapter_model.safetensors")) for name in bundle.config.adapters]
-
-
-def _write_config(path: Path, config: BundleConfig) -> None:
-    """Write the model card and, last, the configuration."""
-    write_text(path / "README.md", model_card(asdict(config)))
-    write_text(path / "config.json", json.dumps(asdict(config), indent=2) + "\n")

@@ -1,16 +1,19 @@
-"""What a bundle's ``config.json`` holds, and how it is read."""
+"""What a bundle's ``config.json`` holds, and how it is read and written."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from abair_pl.atomic import write_text
+from abair_pl.card import model_card
 from abair_pl.errors import BundleError, InputError
-from abair_pl.models.adapters import AdapterConfig
+from abair_pl.models.adapters import AdapterMethod, adapter_method
+from abair_pl.models.calibration import Calibration
 from abair_pl.models.presets import BackboneConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,10 @@ class BundleConfig:
         architecture: The backbone's sizes.
         degradations: Those of the segmentation head, in the order of its labels; 0 is clean.
         backbone_sha256: Digest of the backbone's file.
-        adapters: The adapters by name, in the order of the weights.
+        adapters: How each adapter was made, by name, in the order of the weights.
         estimated: The adapters that the estimator knows, in the order of its classes; empty without one.
         estimator_sha256: Digest of the estimator's file; empty without one.
+        calibration: How the estimator's logits are read.
         provenance: For each phase, where its weights come from.
         version: Version of this format.
     """
@@ -33,18 +37,23 @@ class BundleConfig:
     architecture: BackboneConfig
     degradations: list[str]
     backbone_sha256: str
-    adapters: dict[str, AdapterConfig] = field(default_factory=dict)
+    adapters: dict[str, AdapterMethod] = field(default_factory=dict)
     estimated: list[str] = field(default_factory=list)
     estimator_sha256: str = ""
+    calibration: Calibration = field(default_factory=Calibration)
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
     version: int = FORMAT_VERSION
+
+    def values(self) -> dict[str, Any]:
+        """What the file holds, in JSON's types: an adapter as ``{"method": "lora", "rank": 4, "alpha": 4.0}``."""
+        return {**asdict(self), "adapters": {name: made.settings() for name, made in self.adapters.items()}}
 
 
 def read_config(path: Path) -> BundleConfig:
     """Read and check a bundle's ``config.json``.
 
     Raises:
-        BundleError: It is missing, damaged or of another version.
+        BundleError: It is missing, damaged or of another version, or the class of an adapter method is not known.
     """
     file = path / "config.json"
     try:
@@ -54,15 +63,29 @@ def read_config(path: Path) -> BundleConfig:
     except FileNotFoundError:
         message = f"no bundle at {path} (no config.json); make one: abair-pl fit --config configs/pretrain.yaml"
         raise BundleError(message) from None
+    except BundleError as error:  # of an adapter method
+        message = f"{file}: {error}"
+        raise BundleError(message) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError) as error:
         message = f"{file} is damaged ({error}); expected the config.json of a bundle: train or copy it again"
         raise BundleError(message) from error
-    message = f"{file} has version {values['version']}; expected {FORMAT_VERSION}: update abair-pl"
+    message = (
+        f"{file} has version {values['version']}, expected {FORMAT_VERSION}: it was written by another version of "
+        "abair-pl; train it again with this one, or use the version that wrote it"
+    )
     raise BundleError(message)
 
 
 def _parsed(values: Mapping[str, Any]) -> BundleConfig:
     """The configuration of JSON values, whose lists are tuples in the architecture."""
     sizes: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in values["architecture"].items()}
-    adapters = {name: AdapterConfig(**adapter) for name, adapter in values["adapters"].items()}
-    return BundleConfig(**{**values, "architecture": BackboneConfig(**sizes), "adapters": adapters})
+    adapters = {name: adapter_method(settings) for name, settings in values["adapters"].items()}
+    calibration = Calibration(**values["calibration"])
+    made = {"architecture": BackboneConfig(**sizes), "adapters": adapters, "calibration": calibration}
+    return BundleConfig(**{**values, **made})
+
+
+def write_config(path: Path, config: BundleConfig) -> None:
+    """Write the model card and, last, the configuration."""
+    write_text(path / "README.md", model_card(config.values()))
+    write_text(path / "config.json", json.dumps(config.values(), indent=2) + "\n")

@@ -25,7 +25,9 @@ _COMMANDS = {
     "shards": "build, verify and draw shards of photographs",
     "restore": "restore photographs with a bundle",
     "evaluate": "measure a bundle on pairs, or on clean photographs degraded on the fly",
-    "doctor": "check this machine, the packages and the shards before a long run",
+    "bundle": "make a bundle from a published checkpoint",
+    "adapters": "list, add, remove and merge the adapters of a bundle",
+    "doctor": "check this machine, the packages and the shards before a long run; the size of a preset",
 }
 
 
@@ -92,13 +94,26 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
             "layouts": commands.layouts,
         }
     if command == "restore":
-        from abair_pl.restore import restore_files
+        from abair_pl.restore_command import restore_files
 
         return {"": restore_files}
     if command == "evaluate":
         from abair_pl.evaluation.evaluate import evaluate
 
         return {"": evaluate}
+    if command == "bundle":
+        from abair_pl.bundle_import import import_bundle
+
+        return {"import": import_bundle}
+    if command == "adapters":
+        from abair_pl import adapter_commands
+
+        return {
+            "list": adapter_commands.list_adapters,
+            "add": adapter_commands.add_adapter,
+            "remove": adapter_commands.remove_adapter,
+            "merge": adapter_commands.merge,
+        }
     from abair_pl.doctor import doctor
 
     return {"": doctor}
@@ -107,31 +122,36 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
 def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> int:
     """Call a typed function with options made of its signature and docstring.
 
-    ``tile_px`` becomes ``--tile-px``; a bool is a flag; a list takes several values, and is positional if required.
+    ``tile_px`` becomes ``--tile-px``, ``from_`` becomes ``--from``; a bool is a flag; a list takes several values, and
+    is positional if required; what Python takes by position only is positional here, too.
     """
     from docstring_parser import parse as parse_docstring
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(program, description=_summary(function), exit_on_error=False)
     texts = {entry.arg_name: entry.description for entry in parse_docstring(inspect.getdoc(function) or "").params}
-    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+    parameters = inspect.signature(function, eval_str=True).parameters
+    positional = [name for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY]
+    for name, parameter in parameters.items():
         required = parameter.default is inspect.Parameter.empty
-        option = f"--{name.replace('_', '-')}"
-        if parameter.annotation is bool:
+        option = f"--{name.rstrip('_').replace('_', '-')}"
+        if name in positional:
+            parser.add_argument(name, type=parameter.annotation, help=texts[name])
+        elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=texts[name])
         elif "list[" in str(parameter.annotation):
             item = Path if "Path" in str(parameter.annotation) else str
             parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name])
         elif required:
-            parser.add_argument(option, type=parameter.annotation, required=True, help=texts[name])
+            parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=texts[name])
         else:
             parser.add_argument(option, type=parameter.annotation, default=parameter.default, help=texts[name])
     try:
-        values = parser.parse_args(arguments)
+        values = parser.parse_args(arguments).as_dict()
     except (ArgumentError, argparse.ArgumentError) as error:
         message = f"{one_line(str(error))}; see: {program} --help"
         raise InputError(message) from error
-    status = function(**values.as_dict())
+    status = function(*[values.pop(name) for name in positional], **values)
     return status if isinstance(status, int) else 0
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from abair_pl.atomic import published
 from abair_pl.data.decode import IMAGE_SUFFIXES, is_depth_map, is_image_file, open_image, to_rgb
-from abair_pl.errors import AbairError, ImageError
+from abair_pl.errors import AbairError, ImageError, InputError
 
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF"}
 _QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
@@ -37,6 +37,7 @@ _EXIF_KEPT = {  # what tells of the photograph; other tags, such as a TIFF's, te
     Exif.XPKeywords,
     Exif.XPSubject,
 }
+_STRIP_ROWS = 256
 _FIRST_FRAME_COUNTS = ("MPO", "TIFF")  # further frames are views and previews of the photograph, or pages
 
 
@@ -80,6 +81,19 @@ def find_images(inputs: list[Path]) -> list[Path]:
     return found
 
 
+def make_folder(output: Path) -> None:
+    """Make the folder for results, where there is none.
+
+    Raises:
+        InputError: There is a file of this name, or it may not be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"{output} cannot be a folder of results ({error.strerror}); choose another --output"
+        raise InputError(message) from error
+
+
 def read_photograph(path: Path) -> Photograph:
     """Read an image file; of several views or pages, the first.
 
@@ -121,13 +135,14 @@ def _exif(image: Image.Image) -> bytes | None:
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).float() / 255.0
+    return torch.from_numpy(np.array(image)).float().div_(255.0)
 
 
 def to_8bit(pixels: Tensor) -> Image.Image:
     """An 8-bit RGB image from ``(3, H, W)`` in [0, 1]."""
-    values = (pixels.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
-    return Image.fromarray(values.permute(1, 2, 0).cpu().numpy())
+    # In strips, since a float copy of a large photograph takes four times the memory of its bytes.
+    strips = [(strip.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8) for strip in pixels.split(_STRIP_ROWS, dim=1)]
+    return Image.fromarray(torch.cat(strips, dim=1).permute(1, 2, 0).cpu().contiguous().numpy())
 
 
 def write_photograph(photograph: Photograph, path: Path) -> None:

@@ -1,9 +1,6 @@
-"""Restore photographs with a bundle: the Python class and the command."""
+"""Restore photographs with a bundle."""
 
-import json
-import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -13,17 +10,20 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from abair_pl.bundle import Bundle, shipped_bundle
-from abair_pl.errors import AbairError, ImageError, InputError, unknown_name
-from abair_pl.images import Photograph, find_images, read_photograph, to_8bit, write_photograph
-from abair_pl.models.blend import BLEND_MODES, BlendedBackbone, blend_weights, fixed_weights, parse_weights
+from abair_pl.errors import ImageError, InputError, unknown_name
+from abair_pl.images import to_8bit
+from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.estimator import Estimator
-from abair_pl.tiling import tiled
+from abair_pl.models.weights import BLEND_MODES, IMAGE_BLENDS, blend_weights, fixed_weights, pixel_weights
+from abair_pl.tiling import Tiling, restore_large
 
 MIN_SIDE_PX = 8
 """Below this there is nothing to restore from."""
+
+ESTIMATED_BLENDS = ("one_hot", "soft")
+"""Blends whose weights come from the estimator, which may find that no adapter fits."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,14 @@ class Result:
         weights: The weight of each adapter by name.
         labels: ``(H, W)`` int64, the degradation that the segmentation head sees at each pixel, 0 is clean; None where
             they were not asked for.
+        unknown: The estimator finds the damage unlike any adapter, so that its weights are a guess; False where it was
+            not asked.
     """
 
     restored: Tensor
     weights: dict[str, float]
     labels: Tensor | None
+    unknown: bool = False
 
     @property
     def image(self) -> Image.Image:
@@ -64,8 +67,8 @@ class Abair:
         self,
         bundle: Bundle,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        tile_px: int = 1024,
-        overlap_px: int = 64,
+        tile_px: int = 512,
+        overlap_px: int = 160,
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             message = "no CUDA device here; expected --device cpu or auto"
@@ -83,8 +86,8 @@ class Abair:
         cls,
         path: Path | str | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        tile_px: int = 1024,
-        overlap_px: int = 64,
+        tile_px: int = 512,
+        overlap_px: int = 160,
     ) -> Self:
         """Open a bundle.
 
@@ -120,31 +123,53 @@ class Abair:
         return self._estimator
 
     @torch.inference_mode()
-    def weights(self, images: Tensor, blend: str = "soft") -> Tensor:
+    def estimate(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Which degradations images have, by the estimator.
+
+        Args:
+            images: ``(B, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            Calibrated probabilities ``(B, K + 1)``, clean first, and ``(B,)`` bool, whether the damage is unlike any
+            adapter.
+
+        Raises:
+            BundleError: Phase III has not been run for these adapters.
+        """
+        logits = self.estimator()(images.to(self.device))
+        calibration = self.bundle.config.calibration
+        return calibration.probabilities(logits), calibration.unknown(logits)
+
+    @torch.inference_mode()
+    def weights(self, images: Tensor, blend: str = "soft") -> tuple[Tensor, Tensor]:
         """The weights of the adapters for each image.
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1].
-            blend: ``soft``, ``one_hot``, ``none`` for the plain backbone, or the name of an adapter.
+            blend: ``soft``, ``one_hot``, ``sum``, ``average``, ``none`` for the plain backbone, or the name of an
+                adapter.
 
         Returns:
-            ``(B, K)``.
+            ``(B, K)``, and ``(B,)`` bool, whether the estimator finds the damage unlike any adapter; False where it is
+            not asked.
 
         Raises:
-            InputError: The blend is neither a mode nor an adapter.
+            InputError: The blend is neither such a mode nor an adapter.
         """
-        if blend not in self.blends:
+        not_asked = torch.zeros(len(images), dtype=torch.bool, device=self.device)
+        if blend in ESTIMATED_BLENDS:
+            probabilities, unknown = self.estimate(images)
+            return blend_weights(probabilities, blend), unknown
+        if blend in IMAGE_BLENDS:
+            return blend_weights(torch.ones(len(images), len(self.names) + 1, device=self.device), blend), not_asked
+        if blend not in self.names and blend != "none":
             raise unknown_name(blend, "blend", self.blends)
-        if blend == "none":
-            return torch.zeros(len(images), len(self.names), device=self.device)
-        if blend in BLEND_MODES:
-            probabilities = self.estimator()(images.to(self.device)).softmax(dim=1)
-            return blend_weights(probabilities, blend)
-        return fixed_weights({blend: 1.0}, self.names, len(images)).to(self.device)
+        fixed = fixed_weights({} if blend == "none" else {blend: 1.0}, self.names, len(images))
+        return fixed.to(self.device), not_asked
 
     @torch.inference_mode()
     def restore_tensor(self, images: Tensor, weights: Tensor) -> Tensor:
-        """Restore one image in tiles, or a batch at once.
+        """Restore images by given mixtures; those larger than a tile one by one, in tiles.
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1].
@@ -153,9 +178,43 @@ class Abair:
         Returns:
             ``(B, 3, H, W)`` in [0, 1] on the CPU.
         """
-        here = images.to(self.device, memory_format=torch.channels_last)
-        restored = tiled(here, lambda tile: self.restorer(tile, weights), self.tile_px, self.overlap_px)
-        return restored.clamp(0.0, 1.0).cpu()
+        here = weights.to(self.device)
+        if self._tiling.fits(images):
+            return self._through(images, lambda batch: self.restorer(batch, here)).clamp_(0.0, 1.0)
+        pairs = list(zip(images.split(1), here.split(1), strict=True))
+        if len(pairs) > 1:
+            return torch.cat([self.restore_tensor(image, row) for image, row in pairs])
+        return self._through(images, lambda part: self.restorer(part, here)).clamp_(0.0, 1.0)
+
+    @torch.inference_mode()
+    def restore_pixelwise(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Restore an image by a mixture of its own for each pixel, see :func:`pixel_weights`.
+
+        Args:
+            image: ``(1, 3, H, W)`` RGB in [0, 1].
+
+        Returns:
+            ``(1, 3, H, W)`` in [0, 1] on the CPU; ``(1, K)``, the mean weights of its tiles; and ``(1,)`` bool, whether
+            the estimator finds the damage unlike any adapter; False where it is not asked.
+
+        Raises:
+            InputError: The bundle has no segmentation head.
+            BundleError: The estimator is needed, for adapters that the segmentation head does not know, and there is
+                none.
+        """
+        labels = self.bundle.config.degradations
+        probabilities, unknown = None, torch.zeros(1, dtype=torch.bool)
+        if not set(self.names) <= set(labels):
+            probabilities, unknown = self.estimate(image)
+        means: list[Tensor] = []
+
+        def run(part: Tensor) -> Tensor:
+            weights = pixel_weights(self.restorer.segment(part), labels, self.names, probabilities)
+            means.append(weights.mean(dim=(0, 2, 3)))
+            return self.restorer(part, weights)
+
+        restored = self._through(image, run).clamp_(0.0, 1.0)
+        return restored, torch.stack(means).mean(dim=0, keepdim=True), unknown
 
     @torch.inference_mode()
     def restore(
@@ -169,9 +228,9 @@ class Abair:
 
         Args:
             image: A PIL image, ``(H, W, 3)`` 8-bit RGB, or ``(3, H, W)`` float RGB in [0, 1].
-            blend: ``soft``, ``one_hot``, ``none``, or the name of an adapter.
+            blend: ``soft``, ``one_hot``, ``pixel``, ``sum``, ``average``, ``none``, or the name of an adapter.
             weights: Weights by name instead; adapters that are not named get 0.
-            with_labels: Also run the segmentation head.
+            with_labels: Also run the segmentation head, where there is one.
 
         Raises:
             ImageError: The image has another shape, or is too small.
@@ -181,14 +240,26 @@ class Abair:
         if min(pixels.shape[2:]) < MIN_SIDE_PX:
             message = f"image of {pixels.shape[3]} x {pixels.shape[2]} pixels; expected at least {MIN_SIDE_PX} a side"
             raise ImageError(message)
-        chosen = self.weights(pixels, blend) if weights is None else fixed_weights(weights, self.names, 1)
-        chosen = chosen.to(self.device)
-        restored = self.restore_tensor(pixels, chosen)[0]
+        if weights is None and blend == "pixel":
+            restored, chosen, unknown = self.restore_pixelwise(pixels)
+        else:
+            given = fixed_weights(weights or {}, self.names, 1), torch.zeros(1, dtype=torch.bool)
+            chosen, unknown = self.weights(pixels, blend) if weights is None else given
+            restored = self.restore_tensor(pixels, chosen)
         labels = None
-        if with_labels:
-            logits = tiled(pixels.to(self.device), self.restorer.segment, self.tile_px, self.overlap_px)
-            labels = logits[0].argmax(dim=0).cpu()
-        return Result(restored, dict(zip(self.names, chosen[0].tolist(), strict=True)), labels)
+        if with_labels and self.bundle.config.architecture.head_dim:
+            labels = self._through(pixels, self.restorer.segment)[0].argmax(dim=0).cpu()
+        return Result(restored[0], dict(zip(self.names, chosen[0].tolist(), strict=True)), labels, bool(unknown))
+
+    @property
+    def _tiling(self) -> Tiling:
+        return Tiling(self.tile_px, self.overlap_px, self.restorer.backbone.window_stride_px)
+
+    def _through(self, image: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """An image through a function of parts of it on the device: at once, or in tiles."""
+        if self._tiling.fits(image):
+            return run(image.to(self.device, memory_format=torch.channels_last)).float().cpu()
+        return restore_large(self.restorer, image, run, self._tiling, self.device)
 
 
 def _as_tensor(image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
@@ -198,96 +269,8 @@ def _as_tensor(image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             message = f"array of shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
             raise ImageError(message)
-        return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255.0  # it may be read-only or flipped
+        return torch.from_numpy(image.copy()).permute(2, 0, 1).float().div_(255.0)  # it may be read-only or flipped
     if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
         message = f"tensor of shape {tuple(image.shape)} and type {image.dtype}; expected (3, H, W) float RGB in [0, 1]"
         raise ImageError(message)
     return image.float()
-
-
-def make_folder(output: Path) -> None:
-    """Make the folder for results, where there is none.
-
-    Raises:
-        InputError: There is a file of this name, or it may not be made.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"{output} cannot be a folder of results ({error.strerror}); choose another --output"
-        raise InputError(message) from error
-
-
-def restore_files(
-    input: list[Path],  # noqa: A002 - the option's name
-    output: Path,
-    bundle: Path | None = None,
-    blend: str = "soft",
-    weights: str | None = None,
-    tile_px: int = 1024,
-    overlap_px: int = 64,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    format: Literal["png", "jpg", "webp", "tiff"] = "png",  # noqa: A002 - the option's name
-    json: bool = False,
-) -> int:
-    """Restore photographs.
-
-    Size, alpha, ICC profile and EXIF are kept; the weights that the estimator chose are printed.
-
-    Args:
-        input: Files or folders.
-        output: Folder for the results, each named as its input.
-        bundle: The bundle; the one that ships with the package if left out.
-        blend: soft, one_hot, none, or the name of an adapter.
-        weights: Weights by name instead, such as rain=0.7,noise=0.3.
-        tile_px: Images with a longer side are done in tiles of this side.
-        overlap_px: How far neighbouring tiles reach into each other.
-        device: auto takes a GPU where there is one.
-        format: Format of the results.
-        json: Print one JSON object a line on stdout.
-
-    Raises:
-        InputError: An option is wrong, or the bundle; what is wrong with one image is told, and the others restored.
-    """
-    fixed = None if weights is None else parse_weights(weights)
-    paths = find_images(input)
-    targets = [output / f"{path.stem}.{format}" for path in paths]
-    twice = {target for target in targets if targets.count(target) > 1}
-    if twice:
-        message = f"several inputs would be written to {min(twice)}; give inputs of different stems"
-        raise InputError(message)
-    model = Abair.from_pretrained(bundle, device, tile_px, overlap_px)
-    make_folder(output)
-    failures: list[AbairError] = []
-    bar = tqdm(list(zip(paths, targets, strict=True)), unit="image", disable=len(paths) == 1 or None)
-    for path, target in bar:
-        try:
-            _restore_file(model, path, target, blend, fixed, json)
-        except ImageError as error:
-            failures.append(error)
-            sys.stderr.write(f"abair-pl: error: {error}\n")
-    return InputError.exit_status if failures else 0
-
-
-def _restore_file(
-    model: Abair, source: Path, target: Path, blend: str, weights: Mapping[str, float] | None, as_json: bool
-) -> None:
-    start = time.perf_counter()
-    photograph = read_photograph(source)
-    if source.resolve() == target.resolve():
-        message = f"{source} would be overwritten by its own result; choose another --output"
-        raise ImageError(message)
-    try:
-        result = model.restore(photograph.pixels, blend, weights, with_labels=False)
-    except ImageError as error:
-        message = f"{source}: {error}"
-        raise ImageError(message) from error
-    write_photograph(Photograph(result.restored, photograph.alpha, photograph.icc_profile, photograph.exif), target)
-    seconds = time.perf_counter() - start
-    shown = {name: round(weight, 4) for name, weight in result.weights.items()}
-    if as_json:
-        line = {"input": str(source), "output": str(target), "weights": shown, "seconds": round(seconds, 3)}
-        print(json.dumps({**line, "megapixels": photograph.pixels[0].numel() / 1e6}), flush=True)
-    else:
-        ranked = sorted(shown.items(), key=lambda item: -item[1])
-        print(f"{source} -> {target}  " + "  ".join(f"{name} {weight:.2f}" for name, weight in ranked), flush=True)

@@ -14,7 +14,7 @@ from abair_pl.bundle import Bundle, save_adapter
 from abair_pl.errors import ImageError, InputError
 from abair_pl.evaluation.evaluate import evaluate
 from abair_pl.evaluation.protocols import PROTOCOLS
-from abair_pl.models.adapters import AdapterConfig
+from abair_pl.models.adapters import LoRA
 from abair_pl.restore import Abair
 
 COLUMNS = ["image", "degradation", "draw", "blend", "psnr_input", "ssim_input", "psnr", "ssim"]
@@ -233,7 +233,7 @@ def test_oracle_needs_an_adapter_of_the_degradation(
     tmp_path: Path,
 ) -> None:
     base = Bundle.open(backbone_path)
-    save_adapter(tmp_path / "rain", base, "rain", make_adapter(base, "rain"), AdapterConfig(), {})
+    save_adapter(tmp_path / "rain", base, "rain", make_adapter(base, "rain"), LoRA(), {})
     with pytest.raises(InputError, match="oracle needs an adapter named as the degradation 'noise'; there are: rain"):
         run(bundle=tmp_path / "rain", clean=clean, degrade=["noise"], blend=["oracle"])
     with pytest.raises(InputError, match="oracle"):
@@ -245,7 +245,7 @@ def test_an_estimator_of_other_adapters_does_not_stop_a_fixed_blend(
 ) -> None:
     """After phase II has added an adapter it can be measured before phase III is run again."""
     bundle = Bundle.open(bundle_copy)
-    save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow"), AdapterConfig(), {})
+    save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow"), LoRA(), {})
     (tmp_path / "large").mkdir()
     Image.effect_noise((130, 130), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
     results = run(bundle=bundle_copy, clean=tmp_path / "large", degrade=["noise"], blend=["oracle"])

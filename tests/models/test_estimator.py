@@ -35,10 +35,14 @@ def test_crops_are_native_pixels_that_do_not_overlap() -> None:
     assert crops.unique().numel() == crops.numel()
 
 
-def test_tiny_preset_has_less_than_half_a_million_parameters() -> None:
+@pytest.mark.parametrize(
+    ("preset", "least", "most"),
+    [("tiny", 1, 0.5e6), ("paper", 5.45e6, 5.9e6), ("restormer", 5.45e6, 5.9e6), ("promptir", 5.45e6, 5.9e6)],
+)
+def test_presets_have_the_sizes_that_they_promise(preset: str, least: float, most: float) -> None:
     with torch.device("meta"):
-        estimator = Estimator(preset_config("tiny").estimator_dim, labels=6)
-    assert sum(parameter.numel() for parameter in estimator.parameters()) < 500_000
+        estimator = Estimator(preset_config(preset).estimator_dim, labels=6)
+    assert least <= sum(parameter.numel() for parameter in estimator.parameters()) < most
 
 
 @pytest.mark.parametrize("contrast", [1.0, 0.0])

@@ -16,12 +16,26 @@ from abair_pl.models.layers import (
 
 def test_channel_norm_is_layer_norm_over_channels() -> None:
     layer, reference = ChannelNorm(6), nn.LayerNorm(6)
+    assert layer.bias is not None
     nn.init.normal_(layer.weight)
     nn.init.normal_(layer.bias)
     reference.load_state_dict(layer.state_dict())
     x = torch.randn(2, 6, 5, 3)
     expected = reference(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     torch.testing.assert_close(layer(x), expected)
+
+
+def test_channel_norm_that_is_not_centred_only_divides_by_the_deviation() -> None:
+    layer, x = ChannelNorm(6, centred=False), torch.randn(2, 6, 5, 3) + 2.0
+    nn.init.normal_(layer.weight)
+    assert layer.bias is None
+    deviation = (x.var(dim=1, correction=0, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(layer(x), x / deviation * layer.weight.view(1, 6, 1, 1))
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_channel_norm_keeps_the_type_outside_autocast(centred: bool) -> None:
+    assert ChannelNorm(6, centred).bfloat16()(torch.randn(1, 6, 2, 2).bfloat16()).dtype is torch.bfloat16
 
 
 def textbook_channel_attention(layer: ChannelAttention, x: Tensor) -> Tensor:
@@ -43,12 +57,14 @@ def test_channel_attention_equals_the_textbook(heads: int) -> None:
     torch.testing.assert_close(layer(x), textbook_channel_attention(layer, x), atol=1e-5, rtol=1e-5)
 
 
-def test_channel_attention_of_a_black_image_has_finite_gradients() -> None:
+@pytest.mark.parametrize("brightness", [0.0, 1e-20, 1e-12, 1e-6])
+def test_channel_attention_of_a_dark_image_is_finite_and_has_finite_gradients(brightness: float) -> None:
     layer = ChannelAttention(4, 2)
-    x = torch.zeros(1, 4, 4, 4, requires_grad=True)
-    layer(x).sum().backward()
-    gradients = [x.grad, *(parameter.grad for parameter in layer.parameters())]
-    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    x = (torch.rand(1, 4, 4, 4) * brightness).requires_grad_()
+    y = layer(x)
+    y.sum().backward()
+    found = [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
+    assert all(value is not None and value.isfinite().all() for value in found)
 
 
 @pytest.mark.parametrize(("size", "pixel"), [((12, 8), (5, 2)), ((10, 7), (9, 6)), ((3, 2), (1, 1))])
@@ -90,9 +106,12 @@ def test_feed_forward_gates_one_half_by_the_other() -> None:
     torch.testing.assert_close(layer(x), layer.project_out(F.gelu(gate) * value))
 
 
+@pytest.mark.parametrize("centred_norm", [True, False])
 @pytest.mark.parametrize("window_px", [0, 4])
-def test_block_with_silent_branches_is_the_identity(window_px: int) -> None:
-    block = RestorationBlock(8, 2, 1.5, window_px)
+def test_block_with_silent_branches_is_the_identity(window_px: int, centred_norm: bool) -> None:
+    block = RestorationBlock(8, 2, 1.5, window_px, centred_norm)
+    norms = [layer for layer in block.modules() if isinstance(layer, ChannelNorm)]
+    assert [norm.bias is not None for norm in norms] == [centred_norm] * (3 if window_px else 2)
     x = torch.randn(1, 8, 6, 6)
     assert not torch.equal(block(x), x)
     for name, parameter in block.named_parameters():

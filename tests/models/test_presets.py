@@ -2,6 +2,9 @@ from typing import Any
 
 import pytest
 import torch
+from tests.reference.promptir import PromptIR
+from tests.reference.restormer import Restormer
+from torch import nn
 
 from abair_pl.errors import InputError
 from abair_pl.models.backbone import Backbone
@@ -13,11 +16,29 @@ VALID: dict[str, Any] = {
 }
 
 
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 @pytest.mark.parametrize(("preset", "least", "most"), [("tiny", 1e6, 2.5e6), ("small", 5e6, 8e6), ("paper", 4e7, 1e8)])
 def test_number_of_parameters(preset: str, least: float, most: float) -> None:
     with torch.device("meta"):
         backbone = Backbone(preset_config(preset), labels=6)
-    assert least <= sum(parameter.numel() for parameter in backbone.parameters()) <= most
+    assert least <= count(backbone) <= most
+
+
+def test_published_networks_have_their_published_sizes() -> None:
+    with torch.device("meta"):
+        assert count(Restormer()) == 26_126_644  # 26.13 M
+        assert count(Backbone(preset_config("restormer"), labels=1)) == 26_126_644
+        promptir = PromptIR()
+        assert count(promptir) == 35_592_263  # 35.59 M, six layers that are never called among them
+        never_called = [
+            layer for name, layer in promptir.named_children() if "chnl_reduce" in name or "channel" in name
+        ]
+        assert len(never_called) == 6
+        assert count(Backbone(preset_config("promptir"), labels=1)) == 35_376_967
+        assert 35_592_263 - sum(count(layer) for layer in never_called) == 35_376_967
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -39,8 +60,9 @@ def test_unknown_preset_names_the_known_ones() -> None:
         {"blocks": (1, 1, 0, 1)},
         {"refinement_blocks": -1},
         {"unshuffle": 0},
-        {"prompts": 0},
-        {"head_dim": 0},
+        {"prompts": -1},
+        {"head_dim": -1},
+        {"head_blocks": -1},
         {"estimator_dim": 0},
         {"window_px": -1},
         {"expansion": 0.0},
@@ -49,10 +71,18 @@ def test_unknown_preset_names_the_known_ones() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_sizes_below_one_are_refused(change: dict[str, Any]) -> None:
+def test_sizes_below_their_least_are_refused(change: dict[str, Any]) -> None:
     BackboneConfig(**VALID)
     with pytest.raises(InputError, match=r"below 1|expected"):
         BackboneConfig(**{**VALID, **change})
+
+
+@pytest.mark.parametrize("name", ["window_px", "refinement_blocks", "prompts", "head_dim", "head_blocks"])
+def test_parts_can_be_left_out(name: str) -> None:
+    with torch.device("meta"):
+        small, large = (Backbone(BackboneConfig(**{**VALID, name: size}), labels=3) for size in (0, 2))
+        assert small(torch.empty(1, 3, 16, 16)).shape == (1, 3, 16, 16)
+    assert count(small) < count(large)
 
 
 def test_heads_that_do_not_divide_the_channels_are_refused() -> None:
@@ -62,8 +92,10 @@ def test_heads_that_do_not_divide_the_channels_are_refused() -> None:
 
 def test_heads_that_do_not_divide_a_prompt_block_are_refused() -> None:
     """Its width is the features' and the prompt's together."""
-    with pytest.raises(InputError, match="heads"):
-        BackboneConfig(**{**VALID, "prompt_dims": (4, 4, 3)})
+    odd = {**VALID, "prompt_dims": (4, 4, 3)}
+    with pytest.raises(InputError, match="prompt block 3 has 67 channels and 2 heads"):
+        BackboneConfig(**odd)
+    BackboneConfig(**{**odd, "prompts": 0})
 
 
 def test_odd_channels_are_refused() -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import lightning as L
 import pytest
@@ -8,10 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.bundle import Bundle
+from abair_pl.bundle import Bundle, save_estimator
+from abair_pl.degradations import Synthesizer, resolve_composites, resolve_degradations
 from abair_pl.errors import InputError, TrainingError
-from abair_pl.models.blend import blend_weights
-from abair_pl.modules.estimator import EstimatorModule
+from abair_pl.models.calibration import Calibration, fit_calibration
+from abair_pl.models.estimator import Estimator
+from abair_pl.models.weights import blend_weights
+from abair_pl.modules.estimator import EstimatorModule, soft_target
 from abair_pl.modules.optimization import OptimizationConfig
 
 
@@ -62,12 +66,13 @@ def test_restoration_through_the_blend_adds_its_share(
 
 
 @pytest.mark.parametrize("blend", ["soft", "one_hot"])
-def test_images_are_restored_by_the_blend_of_their_probabilities(
+def test_images_are_restored_by_the_blend_of_their_calibrated_probabilities(
     make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch], blend: str
 ) -> None:
     module, image = make_module(blend).eval(), make_batch([1, 2]).degraded
+    module.calibration = Calibration(temperature=0.1)
     with torch.no_grad():
-        weights = blend_weights(module.estimator(image).softmax(dim=1), blend)
+        weights = blend_weights((module.estimator(image) / 0.1).softmax(dim=1), blend)
         torch.testing.assert_close(module.restore(image), module.restorer(image, weights))
 
 
@@ -104,6 +109,146 @@ def test_validation_accuracy_leaves_repeats_out(
     trainer = make_trainer()
     trainer.validate(module, datamodule=data([batch]), verbose=False)
     assert trainer.callback_metrics["val/accuracy"].item() == pytest.approx(0.5)
+
+
+@pytest.fixture
+def photographs_in_two_ways(make_batch: Callable[..., RestorationBatch]) -> list[RestorationBatch]:
+    """Photographs as validation gives them, each once with rain and once with haze; one is a repeat."""
+    batches = []
+    for seed in range(3):
+        batch = make_batch([1, 1, 1, 2, 2, 2], seed=seed)
+        batch.clean[3:] = batch.clean[:3]
+        batch.valid[[2, 5]] = seed < 2
+        batches.append(batch)
+    return batches
+
+
+def expected_calibration(estimator: Estimator, batches: list[RestorationBatch]) -> Calibration:
+    """By all valid degraded images, and by each valid photograph once."""
+    with torch.no_grad():
+        degraded = torch.cat([estimator.eval()(batch.degraded[batch.valid]) for batch in batches])
+        clean = torch.cat([estimator(batch.clean[:3][batch.valid[:3]]) for batch in batches])
+    labels = torch.cat([batch.labels[batch.valid][:, 0, 0] for batch in batches])
+    return fit_calibration(
+        torch.cat([degraded, clean]), torch.cat([labels, torch.zeros(len(clean), dtype=torch.int64)])
+    )
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_calibration_is_that_of_the_saved_weights_on_the_last_validation(
+    bundle_path: Path,
+    tmp_path: Path,
+    fast: OptimizationConfig,
+    photographs_in_two_ways: list[RestorationBatch],
+    fit: Callable[..., L.Trainer],
+    ema_decay: float,
+) -> None:
+    """With averaged weights too, which stand in for the trained ones in validation."""
+    module = EstimatorModule(bundle_path, tmp_path / "bundle", optimization=replace(fast, ema_decay=ema_decay))
+    trainer = fit(module, photographs_in_two_ways, limit_val_batches=1.0, max_steps=6)  # with two validations
+    saved = Bundle.open(module.save_to)
+    expected = expected_calibration(saved.estimator(), photographs_in_two_ways)
+    assert expected.threshold is not None
+    assert saved.config.calibration.temperature == pytest.approx(expected.temperature, rel=1e-4)
+    assert saved.config.calibration.threshold == pytest.approx(expected.threshold, rel=1e-4)
+    assert trainer.callback_metrics["val/temperature"].item() == pytest.approx(expected.temperature, rel=1e-4)
+    assert trainer.callback_metrics["val/unknown"].item() == pytest.approx(1 / 24)  # 16 degraded, 8 clean
+
+
+def test_calibration_error_is_measured_before_and_after(
+    make_module: Callable[..., EstimatorModule],
+    photographs_in_two_ways: list[RestorationBatch],
+    fit: Callable[..., L.Trainer],
+) -> None:
+    module = make_module()
+    with torch.no_grad():
+        dict(module.estimator.named_parameters())["classify.2.weight"].mul_(50.0)  # far too sure of itself
+    measured = fit(module, photographs_in_two_ways, limit_val_batches=1.0).callback_metrics
+    assert measured["val/temperature"] > 2.0
+    assert 0.0 <= measured["val/calibration_error"] < measured["val/calibration_error_raw"] <= 1.0
+
+
+def test_without_validation_nothing_is_calibrated(
+    bundle_copy: Path,
+    tmp_path: Path,
+    fast: OptimizationConfig,
+    batches: list[RestorationBatch],
+    fit: Callable[..., L.Trainer],
+) -> None:
+    """Not even by what the estimator that is trained on was calibrated to; nor by Lightning's trial before training."""
+    start = Bundle.open(bundle_copy)
+    save_estimator(bundle_copy, start, start.estimator(), {}, Calibration(3.0, 0.5))
+    module = EstimatorModule(bundle_copy, tmp_path / "bundle", optimization=fast)
+    assert module.calibration == Calibration(3.0, 0.5)
+    fit(module, batches, limit_val_batches=1, val_check_interval=3, max_steps=2, num_sanity_val_steps=1)
+    assert Bundle.open(module.save_to).config.calibration == Calibration()
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_measuring_does_not_calibrate(
+    bundle_copy: Path,
+    tmp_path: Path,
+    fast: OptimizationConfig,
+    batches: list[RestorationBatch],
+    make_trainer: Callable[..., L.Trainer],
+    data: Callable[..., L.LightningDataModule],
+    stage: str,
+) -> None:
+    start, stored = Bundle.open(bundle_copy), Calibration(3.0, 1e6)
+    save_estimator(bundle_copy, start, start.estimator(), {}, stored)
+    module, trainer = EstimatorModule(bundle_copy, tmp_path / "bundle", optimization=fast), make_trainer()
+    getattr(trainer, stage)(module, datamodule=data(batches), verbose=False)
+    prefix = "val" if stage == "validate" else "test"
+    assert module.calibration == stored
+    assert trainer.callback_metrics[f"{prefix}/unknown"] == 1.0
+    assert (
+        trainer.callback_metrics[f"{prefix}/calibration_error"]
+        != trainer.callback_metrics[f"{prefix}/calibration_error_raw"]
+    )
+
+
+def test_checkpoints_keep_the_calibration(
+    make_module: Callable[..., EstimatorModule],
+    photographs_in_two_ways: list[RestorationBatch],
+    fit: Callable[..., L.Trainer],
+    tmp_path: Path,
+) -> None:
+    module = make_module()
+    trainer = fit(module, photographs_in_two_ways, limit_val_batches=1.0)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed = make_module()
+    fit(resumed, photographs_in_two_ways, ckpt_path=tmp_path / "last.ckpt")  # all steps are done
+    assert resumed.calibration == module.calibration != Calibration()
+    assert resumed.samples_seen == module.samples_seen > 0
+
+
+def synthesizer(**settings: Any) -> Synthesizer:
+    degradations = resolve_degradations(["rain", "haze", "noise"], [])
+    return Synthesizer(degradations, resolve_composites(["rain+haze"], degradations), **settings)
+
+
+def test_the_target_of_a_composite_is_shared_by_its_members() -> None:
+    made = synthesizer()
+    shares = made(torch.rand(2, 3, 16, 16), made.plan(torch.arange(2), "rain+haze")).shares
+    assert soft_target(shares).tolist() == [[0.0, 0.5, 0.5, 0.0]] * 2
+
+
+def test_the_target_of_regions_is_their_area() -> None:
+    made = synthesizer(cutmix_probability=1.0, smooth_probability=0.0)
+    synthesis = made(torch.rand(8, 3, 32, 32), made.plan(torch.arange(8)))
+    areas = torch.stack([(synthesis.labels == label).float().mean(dim=(1, 2)) for label in range(4)], dim=1)
+    torch.testing.assert_close(soft_target(synthesis.shares), areas)
+    assert ((areas > 0).sum(dim=1) > 1).all()
+
+
+def test_the_target_of_composites_in_regions_is_a_distribution() -> None:
+    made = synthesizer(cutmix_probability=1.0, composite_probability=0.5)
+    shares = made(torch.rand(16, 3, 32, 32), made.plan(torch.arange(16))).shares
+    target = soft_target(shares)
+    assert (shares.sum(dim=1) > 1.2).any()
+    torch.testing.assert_close(target.sum(dim=1), torch.ones(16))
+    assert torch.equal(target > 0, shares > 0)
+    torch.testing.assert_close(target[:, 1] * shares[:, 2], target[:, 2] * shares[:, 1])
 
 
 def test_a_bundle_without_adapters_is_refused(backbone_path: Path, tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import zlib
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,38 +12,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from abair_pl.atomic import write_text
-from abair_pl.data.decode import decode_depth
-from abair_pl.degradations import Synthesizer, parse_degradation
-from abair_pl.degradations.random import SEED_LIMIT, combine
-from abair_pl.errors import ImageError, InputError, unknown_name
+from abair_pl.errors import InputError, unknown_name
 from abair_pl.evaluation.figures import comparison_sheet
+from abair_pl.evaluation.pairs import Pair, find_pairs
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
-from abair_pl.images import find_images, read_photograph
-from abair_pl.restore import Abair, make_folder
+from abair_pl.images import make_folder
+from abair_pl.restore import ESTIMATED_BLENDS, Abair
 
 _CROP_PX = 256
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A degraded image with its reference.
-
-    Attributes:
-        image: The file's stem.
-        degradation: What was done to it, in the grammar; empty for real pairs.
-        name: The degradation's name; empty for real pairs.
-        draw: Which of its degradations by the same rule this is.
-        degraded: ``(3, H, W)`` in [0, 1].
-        clean: The same shape.
-    """
-
-    image: str
-    degradation: str
-    name: str
-    draw: int
-    degraded: Tensor
-    clean: Tensor
 
 
 def evaluate(
@@ -60,7 +35,7 @@ def evaluate(
     blend: list[str] | None = None,
     protocol: Literal["rgb", "y"] = "rgb",
     sheet: Path | None = None,
-    tile_px: int = 1024,
+    tile_px: int = 512,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Measure PSNR and SSIM of a bundle's results; writes results.json and results.csv, one row an image.
@@ -73,11 +48,12 @@ def evaluate(
         input: Folder of degraded images.
         target: Folder of their references.
         clean: Folder of clean photographs to degrade; x.depth.png beside x.jpg is its depth, for haze.
-        degrade: What to do to them, such as noise:sigma=25 or rain:severity=0.8; several give one table.
+        degrade: What to do to them, such as noise:sigma=25 or rain:severity=0.8; several give one table;
+            'rain|noise' degrades the left half by rain and the right half by noise.
         draws: How often each photograph is degraded in each way.
         seed: Seed of the degradations, from 0 to 2**53 - 1.
-        blend: soft, one_hot, none, an adapter's name, or oracle for the adapter named as the degradation; several are
-            measured side by side.
+        blend: soft, one_hot, pixel, sum, average, none, an adapter's name, or oracle for the adapter named as the
+            degradation; several are measured side by side.
         protocol: How images are compared: rgb, or y for luma.
         sheet: PNG to write with each degradation and its results side by side.
         tile_px: Images with a longer side are done in tiles of this side.
@@ -87,7 +63,7 @@ def evaluate(
         InputError: The options do not fit together, or a name is not known.
     """
     measures = named_protocol(protocol)
-    pairs, count = _pairs(input, target, clean, degrade, draws, seed)
+    pairs, count = find_pairs(input, target, clean, degrade, draws, seed)
     blends = blend or ["soft"]
     model = Abair.from_pretrained(bundle, device, tile_px)
     for mode in blends:
@@ -121,82 +97,7 @@ def evaluate(
     print(f"\nwritten to {output}" + (f" and {sheet}" if sheet else ""))
 
 
-def _pairs(
-    source: Path | None, target: Path | None, clean: Path | None, degrade: list[str] | None, draws: int, seed: int
-) -> tuple[Iterator[_Pair], int]:
-    """The pairs that the options describe, and how many there are."""
-    if source is not None and target is not None and clean is None and degrade is None:
-        degraded, reference = _by_stem(source), _by_stem(target)
-        lonely = sorted(degraded.keys() ^ reference.keys())
-        if lonely:
-            message = f"{len(lonely)} images have no partner of the same stem, such as '{lonely[0]}'; name pairs alike"
-            raise InputError(message)
-        return (_real_pair(degraded[stem], reference[stem]) for stem in degraded), len(degraded)
-    if clean is not None and degrade and source is None and target is None:
-        if draws < 1:
-            message = f"draws is {draws}; expected at least 1"
-            raise InputError(message)
-        if not 0 <= seed < SEED_LIMIT:
-            message = f"seed is {seed}; expected at least 0 and less than 2**53"
-            raise InputError(message)
-        if len(set(degrade)) < len(degrade):
-            message = f"degrade is {' '.join(degrade)}; expected each once: for several draws, raise --draws"
-            raise InputError(message)
-        synthesizers = {spec: Synthesizer.only(parse_degradation(spec)) for spec in degrade}
-        paths = find_images([clean])
-        made = (
-            _synthetic_pair(path, spec, synthesizer, seed, draw)
-            for spec, synthesizer in synthesizers.items()
-            for draw in range(draws)
-            for path in paths
-        )
-        return made, len(paths) * len(degrade) * draws
-    message = "expected either --input and --target, or --clean and --degrade"
-    raise InputError(message)
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    named: dict[str, Path] = {}
-    for path in find_images([folder]):
-        if path.stem in named:
-            message = f"{path} and {named[path.stem]} have the same stem; expected one image of it: rename one"
-            raise InputError(message)
-        named[path.stem] = path
-    return named
-
-
-def _real_pair(degraded: Path, clean: Path) -> _Pair:
-    image, reference = read_photograph(degraded).pixels, read_photograph(clean).pixels
-    if image.shape != reference.shape:
-        sizes = [
-            f"{path} {pixels.shape[2]} x {pixels.shape[1]}" for path, pixels in ((degraded, image), (clean, reference))
-        ]
-        message = f"sizes are {' and '.join(sizes)} pixels; expected the same: crop or pair them alike"
-        raise ImageError(message)
-    return _Pair(clean.stem, "", "", 0, image, reference)
-
-
-def _synthetic_pair(path: Path, spec: str, synthesizer: Synthesizer, seed: int, draw: int) -> _Pair:
-    clean = read_photograph(path).pixels
-    seeds = torch.tensor([combine(combine(seed, draw), zlib.crc32(path.stem.encode()))])
-    name = synthesizer.sources[-1]
-    synthesis = synthesizer(clean[None], synthesizer.plan(seeds, name), _depth_beside(path, clean))
-    return _Pair(path.stem, spec, name, draw, synthesis.degraded[0], clean)
-
-
-def _depth_beside(path: Path, clean: Tensor) -> Tensor | None:
-    """The depth ``(1, 1, H, W)`` in ``x.depth.png`` beside ``x.jpg``; None where there is none."""
-    file = path.with_suffix(".depth.png")
-    if not file.is_file():
-        return None
-    depth = torch.from_numpy(decode_depth(file.read_bytes(), str(file)))
-    if depth.shape != clean.shape[1:]:
-        message = f"{file} has size {tuple(depth.shape)}, {path.name} {tuple(clean.shape[1:])}; expected the same"
-        raise ImageError(message)
-    return depth[None, None]
-
-
-def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[dict[str, Any], Tensor]:
+def _measure(model: Abair, pair: Pair, mode: str, measures: Protocol) -> tuple[dict[str, Any], Tensor]:
     """One row of results, and the restored image."""
     if mode == "oracle" and pair.name not in model.names:
         message = f"oracle needs an adapter named as the degradation '{pair.name}'; there are: {', '.join(model.names)}"
@@ -207,10 +108,12 @@ def _measure(model: Abair, pair: _Pair, mode: str, measures: Protocol) -> tuple[
     row: dict[str, Any] = {"image": pair.image, "degradation": pair.degradation, "draw": pair.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
+    if mode in ESTIMATED_BLENDS:
+        row["unknown"] = result.unknown
     return row, result.restored
 
 
-def _crop_guesses(model: Abair, pair: _Pair) -> list[bool]:
+def _crop_guesses(model: Abair, pair: Pair) -> list[bool]:
     """Whether the estimator names the degradation of each crop of an image right; crops overlap by half."""
     _, height, width = pair.degraded.shape
     crops = [
@@ -221,7 +124,7 @@ def _crop_guesses(model: Abair, pair: _Pair) -> list[bool]:
     if not crops:
         return []
     with torch.inference_mode():
-        guesses = model.estimator()(torch.stack(crops).to(model.device)).argmax(dim=1).tolist()
+        guesses = model.estimate(torch.stack(crops))[0].argmax(dim=1).tolist()
     expected = 1 + model.names.index(pair.name)
     return [guess == expected for guess in guesses]
 
@@ -239,13 +142,14 @@ def _summary(rows: list[dict[str, Any]], measures: Protocol, degrade: list[str] 
 
 
 def _means(rows: list[dict[str, Any]]) -> dict[str, float]:
-    keys = ("psnr_input", "ssim_input", "psnr", "ssim")
-    return {key: sum(row[key] for row in rows) / len(rows) for key in keys}
+    """Means over the rows of one blend; of ``unknown``, where there is any, the share."""
+    keys = ("psnr_input", "ssim_input", "psnr", "ssim", "unknown")
+    return {key: sum(row[key] for row in rows) / len(rows) for key in keys if key in rows[0]}
 
 
 def _write(output: Path, rows: list[dict[str, Any]], summary: dict[str, Any]) -> None:
     table = io.StringIO()
-    writer = csv.DictWriter(table, fieldnames=list(rows[0]))
+    writer = csv.DictWriter(table, fieldnames=list(dict.fromkeys(key for row in rows for key in row)))
     writer.writeheader()
     writer.writerows(rows)
     write_text(output / "results.json", json.dumps(summary, indent=2) + "\n")

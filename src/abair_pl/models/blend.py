@@ -1,37 +1,63 @@
 """One backbone, many adapters, any mixture of them: the fused form of the blend."""
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from abair_pl.errors import BundleError, InputError, unknown_name
-from abair_pl.models.adapters import Adapter, LowRankUpdate, stack_updates
-from abair_pl.models.backbone import Backbone, Encoding
+from abair_pl.errors import InputError
+from abair_pl.models.adapters import Adapter, LowRankUpdate, adaptable_layer, stack_updates
+from abair_pl.models.backbone import Backbone, Encoding, reflect_to_multiple
+from abair_pl.models.whole_image import WholeImage
 
 _Result = TypeVar("_Result")
-BlendMode = Literal["one_hot", "soft"]
-BLEND_MODES: tuple[str, ...] = get_args(BlendMode)
-
-
-RESERVED_NAMES = (*BLEND_MODES, "pixel", "none", "oracle", "clean")
-"""What no adapter may be called, because it means something else as a blend or as a label."""
 
 
 class Mixture:
-    """The weights that all mixed layers of one backbone read during one forward pass."""
+    """The weights that all mixed layers of one backbone read during one forward pass.
 
-    def __init__(self) -> None:
-        self.weights: Tensor | None = None
+    Attributes:
+        weights: ``(B, K)``, or ``(B, K, H, W)`` for images padded to H x W; None for the plain backbone.
+    """
+
+    def __init__(self, weights: Tensor | None = None) -> None:
+        self.weights = weights
+        self._gates: dict[tuple[object, ...], Tensor] = {}
+
+    def set(self, weights: Tensor | None) -> None:
+        """Change the weights."""
+        self.weights = weights
+        self._gates = {}
+
+    def gates(self, weights: Tensor, ranks: tuple[int, ...], size: tuple[int, int]) -> Tensor:
+        """The weight of each rank of the stacked adapters, made once for all layers that are alike.
+
+        Args:
+            weights: Those of this mixture.
+            ranks: How many each adapter has.
+            size: ``(h, w)`` of the layer.
+
+        Returns:
+            ``(B, R)``, or ``(B, R, h, w)``: means over the pixels of the image that a pixel of the layer stands for.
+        """
+        per_pixel = weights.ndim == 4
+        key = (ranks, size) if per_pixel else (ranks,)
+        if key not in self._gates:
+            resized = F.adaptive_avg_pool2d(weights, size) if per_pixel else weights
+            repeats = torch.tensor(ranks, device=weights.device)
+            gates = resized.repeat_interleave(repeats, dim=1, output_size=sum(ranks))
+            self._gates[key] = gates.contiguous(memory_format=torch.channels_last) if per_pixel else gates
+        return self._gates[key]
 
 
 class MixedLayer(nn.Module):
-    """A 1x1 convolution or linear layer whose weight is merged for each image of the batch.
+    """A 1x1 convolution with the updates of several adapters, whose mixture is an input.
 
-    ``W_b = W + up diag(weights_b) down``, then one batched matrix product over the pixels. The merge is small beside
-    the pixels, carries gradients to the weights, and one forward serves a batch of different mixtures.
+    Weights per image are merged first, ``W_b = W + up diag(weights_b) down``: small beside the pixels, and a single
+    product over them. Weights per pixel cannot be, so the stacked sum ``W x + up (weights * down x)`` it is; so too for
+    adapters that convolve between ``down`` and ``up``. Both carry gradients to the weights.
 
     Args:
         layer: The backbone's layer.
@@ -39,36 +65,60 @@ class MixedLayer(nn.Module):
         mixture: Where the weights are read from.
     """
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear, updates: list[LowRankUpdate | None], mixture: Mixture) -> None:
+    def __init__(self, layer: nn.Conv2d, updates: list[LowRankUpdate | None], mixture: Mixture) -> None:
         super().__init__()
         self.mixture = mixture
         self.weight = nn.Parameter(layer.weight.detach().flatten(1), requires_grad=False)
         self.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach(), requires_grad=False)
         outputs, inputs = self.weight.shape
-        down, up, owner = stack_updates(updates, inputs, outputs)
-        self.register_buffer("down", down)
-        self.register_buffer("up", up)
-        self.register_buffer("owner", owner)
+        stack = stack_updates(updates, inputs, outputs)
+        self.ranks = tuple(0 if update is None else len(update.down) for update in updates)
+        self.experts = stack.experts
+        self.register_buffer("down", stack.down)
+        self.register_buffer("up", stack.up)
         self.down: Tensor
         self.up: Tensor
-        self.owner: Tensor
-
-    def merged(self, weights: Tensor) -> Tensor:
-        """The layer's weight under mixtures ``(B, K)``, as ``(B, out, in)``."""
-        gates = weights[:, self.owner].to(self.up.dtype)
-        return self.weight + (self.up * gates[:, None, :]) @ self.down
 
     def forward(self, x: Tensor) -> Tensor:
         weights = self.mixture.weights
-        pixels = x.permute(0, 2, 3, 1).flatten(1, 2) if x.ndim == 4 else x[:, None, :]
         if weights is None:
-            y = nn.functional.linear(pixels, self.weight, self.bias)
-        else:
-            y = pixels @ self.merged(weights).to(pixels.dtype).transpose(1, 2)
-            y = y if self.bias is None else y + self.bias
-        if x.ndim == 2:
-            return y[:, 0]
+            return _convolved(x, self.weight, self.bias)
+        if weights.ndim == 2 and self.experts is None:
+            return self._merged(x, weights)
+        return self._stacked(x, weights)
+
+    def _merged(self, x: Tensor, weights: Tensor) -> Tensor:
+        gates = self.mixture.gates(weights, self.ranks, (0, 0)).to(self.up.dtype)
+        count = len(gates)
+        merged = torch.baddbmm(
+            self.weight.expand(count, -1, -1), self.up * gates[:, None, :], self.down.expand(count, -1, -1)
+        )
+        if count == 1:  # whatever the number of images
+            return _convolved(x, merged[0], self.bias)
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)
+        y = pixels @ merged.to(pixels.dtype).transpose(1, 2)
+        y = y if self.bias is None else y + self.bias
         return y.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+
+    def _stacked(self, x: Tensor, weights: Tensor) -> Tensor:
+        gates = self.mixture.gates(weights, self.ranks, (x.shape[2], x.shape[3]))
+        low = _convolved(x, self.down, None)
+        low = low if self.experts is None else self.experts(low)
+        low = low * (gates if gates.ndim == 4 else gates[:, :, None, None]).to(low.dtype)
+        plain = _convolved(x, self.weight, self.bias)
+        # A product of few ranks, added while the result is in the cache; twice as fast as a convolution and a sum.
+        total = torch.addmm(_pixels(plain), _pixels(low), self.up.to(low.dtype).T)
+        return total.unflatten(0, (len(x), *x.shape[2:])).permute(0, 3, 1, 2)
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 1x1 convolution of ``(B, in, H, W)`` with a weight ``(out, in)``."""
+    return F.conv2d(x, weight[:, :, None, None], bias)
+
+
+def _pixels(x: Tensor) -> Tensor:
+    """The pixels of ``(B, C, H, W)`` as rows ``(B * H * W, C)``; a view of channels-last memory."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 class BlendedBackbone(nn.Module):
@@ -79,21 +129,17 @@ class BlendedBackbone(nn.Module):
         adapters: The adapters by name; their order is the order of the weights.
 
     Raises:
-        BundleError: An adapter updates what is no layer of the backbone, or one of another size.
+        BundleError: An adapter updates what is no 1x1 convolution of the backbone, or one of another size.
     """
 
     def __init__(self, backbone: Backbone, adapters: Mapping[str, Adapter]) -> None:
         super().__init__()
         self.names = list(adapters)
         self.mixture = Mixture()
+        self.whole: WholeImage | None = None
         self.backbone = backbone.requires_grad_(False)
-        layers = dict(backbone.named_modules())
         for name in dict.fromkeys(layer for adapter in adapters.values() for layer in adapter):
-            layer = layers.get(name)
-            if not isinstance(layer, nn.Conv2d | nn.Linear):
-                found = "which is not there" if layer is None else f"a {type(layer).__name__}"
-                message = f"adapters update {name}, {found}; expected a convolution or linear layer: train them again"
-                raise BundleError(message)
+            layer = adaptable_layer(backbone, name)
             parent, _, child = name.rpartition(".")
             updates = [adapter.get(name) for adapter in adapters.values()]
             setattr(backbone.get_submodule(parent), child, MixedLayer(layer, updates, self.mixture))
@@ -111,83 +157,44 @@ class BlendedBackbone(nn.Module):
 
         Args:
             degraded: ``(B, 3, H, W)`` RGB in [0, 1].
-            weights: ``(B, K)``, one for each adapter; None for the plain backbone.
+            weights: ``(B, K)``, one for each adapter, or ``(B, K, h, w)`` stretched over the images; ``(1, K)`` for one
+                mixture for all; None for the plain backbone.
 
         Returns:
             ``(B, 3, H, W)``, not clamped.
+
+        Raises:
+            InputError: The weights have another shape.
         """
-        if weights is not None and weights.shape != (len(degraded), len(self.names)):
-            message = f"weights have shape {tuple(weights.shape)}; expected ({len(degraded)}, {len(self.names)})"
-            raise InputError(message)
-        return self._mixed(weights, degraded, self.backbone)
+        if weights is None or len(weights) == 1 or weights.ndim == 4 or degraded.device.type != "cpu":
+            return self._mixed(weights, degraded, self.backbone)
+        # On a CPU, convolutions of one image after the other are twice as fast as batched products.
+        self._check(weights, len(degraded))
+        singles = zip(degraded.split(1), weights.split(1), strict=True)
+        return torch.cat([self._mixed(row, image, self.backbone) for image, row in singles])
+
+    def share(self, whole: WholeImage | None) -> None:
+        """As :meth:`Backbone.share`; the plain backbone and the mixture pool each for itself."""
+        self.whole = whole
+        self.backbone.share(whole)
 
     def _mixed(self, weights: Tensor | None, image: Tensor, run: Callable[[Tensor], _Result]) -> _Result:
-        self.mixture.weights = weights
+        if weights is not None:
+            self._check(weights, len(image))
+        if weights is not None and weights.ndim == 4:
+            if weights.shape[2:] != image.shape[2:]:
+                weights = F.interpolate(weights, image.shape[2:], mode="bilinear")
+            weights = reflect_to_multiple(weights, self.backbone.architecture.multiple_px)
+        if self.whole is not None:
+            self.whole.run = "plain" if weights is None else "mixture"
+        self.mixture.set(weights)
         try:
             return run(image)
         finally:
-            self.mixture.weights = None
+            self.mixture.set(None)
 
-
-def blend_weights(probabilities: Tensor, mode: str) -> Tensor:
-    """Adapter weights from the estimator's probabilities (paper, phase III).
-
-    Args:
-        probabilities: ``(B, K + 1)``, clean first; rows sum to 1.
-        mode: ``one_hot`` (OH) gives weight 1 to the likeliest degradation, none if that is clean; ``soft`` (SW) weighs
-            each adapter by its probability.
-
-    Returns:
-        ``(B, K)``.
-
-    Raises:
-        InputError: The mode is not known.
-    """
-    if mode == "soft":
-        return probabilities[:, 1:]
-    if mode == "one_hot":
-        winner = probabilities.argmax(dim=1)
-        return nn.functional.one_hot(winner, probabilities.shape[1])[:, 1:].to(probabilities.dtype)
-    raise unknown_name(mode, "blend", BLEND_MODES)
-
-
-def parse_weights(text: str) -> dict[str, float]:
-    """Weights from ``rain=0.7,noise=0.3``.
-
-    Raises:
-        InputError: The text has another form, or a number is not finite.
-
-    Examples:
-        >>> parse_weights("rain=0.7,noise=0.3")
-        {'rain': 0.7, 'noise': 0.3}
-    """
-    try:
-        pairs = [part.split("=") for part in text.split(",")]
-        weights = {name.strip(): float(value) for name, value in pairs}
-    except ValueError:
-        message = f"weights are '{text}'; expected NAME=NUMBER,NAME=NUMBER such as rain=0.7,noise=0.3"
-        raise InputError(message) from None
-    _check_finite(weights)
-    return weights
-
-
-def fixed_weights(weights: Mapping[str, float], names: list[str], batch: int) -> Tensor:
-    """``(batch, K)`` weights given by name; adapters that are not named get 0.
-
-    Raises:
-        InputError: There is no adapter of a name, or a weight is not finite.
-    """
-    _check_finite(weights)
-    row = torch.zeros(len(names))
-    for name, weight in weights.items():
-        if name not in names:
-            raise unknown_name(name, "adapter", names)
-        row[names.index(name)] = weight
-    return row.repeat(batch, 1)
-
-
-def _check_finite(weights: Mapping[str, float]) -> None:
-    for name, weight in weights.items():
-        if not math.isfinite(weight):
-            message = f"the weight of {name} is {weight}; expected a finite number such as 0.7"
+    def _check(self, weights: Tensor, images: int) -> None:
+        if weights.ndim not in (2, 4) or weights.shape[1] != len(self.names) or len(weights) not in (1, images):
+            expected = f"({images}, {len(self.names)}), or that and a height and width"
+            message = f"weights have shape {tuple(weights.shape)}; expected {expected}"
             raise InputError(message)

@@ -1,12 +1,16 @@
 """Layers of the restoration network, in the terms of Restormer (Zamir et al., CVPR 2022).
 
 All of them take and give ``(B, C, H, W)`` and are written for channels-last memory, where the permutations below
-are views and not copies.
+are views and not copies. Normalisation runs in float32 whatever the autocast.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from abair_pl.models.whole_image import PoolingLayer
+
+_NORM_EPSILON = 1e-5
 
 
 class ChannelNorm(nn.Module):
@@ -14,19 +18,26 @@ class ChannelNorm(nn.Module):
 
     Args:
         dim: Number of channels C.
+        centred: Subtract the mean and add a bias. Without, only the deviation is divided by, as in the checkpoints of
+            Restormer that were trained with ``BiasFree`` norms.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, centred: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if centred else None
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias)
+        pixels = x.permute(0, 2, 3, 1)
+        if self.bias is None:
+            deviation = (pixels.float().var(dim=-1, keepdim=True, correction=0) + _NORM_EPSILON).sqrt()
+            normed = (pixels / deviation).to(x.dtype) * self.weight.to(x.dtype)
+        else:
+            normed = F.layer_norm(pixels, self.weight.shape, self.weight, self.bias, _NORM_EPSILON)
         return normed.permute(0, 3, 1, 2)
 
 
-class ChannelAttention(nn.Module):
+class ChannelAttention(PoolingLayer):
     """Multi-Dconv head transposed attention, MDTA (Restormer, eq. 1): attention between channels, not pixels.
 
     Args:
@@ -44,19 +55,35 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        qkv = self.qkv_dwconv(self.qkv(x)).permute(0, 2, 3, 1).reshape(b, h * w, 3, self.heads, c // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, c) each
-        # The norms divide the small Gram matrix instead of the pixels.
-        scale = self.temperature / (_column_norms(q).unsqueeze(-1) * _column_norms(k).unsqueeze(-2))
-        attention = (q.transpose(-2, -1) @ k * scale).softmax(dim=-1)
+        pixels = self.qkv_dwconv(self.qkv(x)).permute(0, 2, 3, 1).flatten(1, 2)
+        q, k, v = pixels.unflatten(2, (3, self.heads, c // self.heads)).permute(2, 0, 3, 1, 4).unbind()
+        products, q_squares, k_squares = self.pool(lambda counts: _products(q, k, counts), x)
+        # The norms divide the small matrix of products instead of the pixels.
+        scale = q_squares.rsqrt().unsqueeze(-1) * k_squares.rsqrt().unsqueeze(-2)
+        attention = (products * self.temperature * scale).softmax(dim=-1).to(v.dtype)
         mixed = v @ attention.transpose(-2, -1)
         mixed = mixed.permute(0, 2, 1, 3).reshape(b, h, w, c).permute(0, 3, 1, 2)
         return self.project_out(mixed)
 
 
-def _column_norms(x: Tensor) -> Tensor:
-    """Euclidean norm over the pixels of ``(B, heads, N, c)``, as ``F.normalize`` bounds it below, in float32."""
-    return torch.linalg.vector_norm(x, dim=-2, dtype=torch.float32).clamp_min(1e-12)
+def _products(q: Tensor, k: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Products of the channels of ``(B, heads, N, c)`` summed over the pixels, and their squared norms in float32.
+
+    The norms are bounded below as ``F.normalize`` does it. The scale of all three together does not matter.
+
+    Args:
+        q: Queries.
+        k: Keys.
+        counts: ``(B, 1, h, w)``, how much each pixel counts; None for all the same.
+
+    Returns:
+        ``(B, heads, c, c)`` and twice ``(B, heads, c)``.
+    """
+    if counts is not None:
+        root = counts.flatten(2)[..., None].sqrt()
+        q, k = q.float() * root, k.float() * root
+    q_squares, k_squares = (x.float().square().sum(dim=-2).clamp_min(1e-24) for x in (q, k))
+    return q.transpose(-2, -1) @ k, q_squares, k_squares
 
 
 class WindowAttention(nn.Module):
@@ -84,9 +111,9 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         side = self.window_px
-        padded = F.pad(x, (0, -w % side, 0, -h % side))
+        padded = F.pad(self.qkv(x), (0, -w % side, 0, -h % side))
         rows, columns = padded.shape[2] // side, padded.shape[3] // side
-        qkv = self.qkv(padded).permute(0, 2, 3, 1)
+        qkv = padded.permute(0, 2, 3, 1)
         qkv = qkv.reshape(b, rows, side, columns, side, 3, self.heads, c // self.heads)
         q, k, v = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, b * rows * columns, self.heads, side**2, -1)
         bias = self.position_bias[:, self.position_index].to(q.dtype)
@@ -124,15 +151,16 @@ class RestorationBlock(nn.Module):
         heads: Number of attention heads; divides ``dim``.
         expansion: Width of the feed-forward branches, as a multiple of ``dim``.
         window_px: Side of the window attention; 0 leaves it out.
+        centred_norm: As in :class:`ChannelNorm`.
     """
 
-    def __init__(self, dim: int, heads: int, expansion: float, window_px: int = 0) -> None:
+    def __init__(self, dim: int, heads: int, expansion: float, window_px: int = 0, centred_norm: bool = True) -> None:
         super().__init__()
-        self.norm1 = ChannelNorm(dim)
+        self.norm1 = ChannelNorm(dim, centred_norm)
         self.attn = ChannelAttention(dim, heads)
-        self.spatial_norm = ChannelNorm(dim) if window_px else None
+        self.spatial_norm = ChannelNorm(dim, centred_norm) if window_px else None
         self.spatial_attn = WindowAttention(dim, heads, window_px) if window_px else None
-        self.norm2 = ChannelNorm(dim)
+        self.norm2 = ChannelNorm(dim, centred_norm)
         self.ffn = GatedFeedForward(dim, expansion)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,14 +18,16 @@ class BackboneConfig:
         refinement_blocks: Blocks after the decoder, at full resolution.
         heads: Attention heads of the four levels.
         expansion: Width of the feed-forward branches.
-        window_px: Side of the spatial window attention; 0 leaves it out.
+        window_px: Side of the spatial window attention; 0 leaves it out. Prompt blocks have none.
+        centred_norm: Norms subtract the mean and have a bias; Restormer's checkpoints for denoising do neither.
         unshuffle: The network works on the image after pixel-unshuffling by this factor.
         gain: The output is ``degraded * exp(gain) + residual`` instead of ``degraded + residual``: tone (haze, low
             light) is handled apart from texture, which small networks need.
         prompt_dims: Channels of the prompts of decoder levels 1 to 3.
         prompt_sizes_px: Side of their learned maps.
-        prompts: How many maps each level mixes.
-        head_dim: Channels of the segmentation head.
+        prompts: How many maps each level mixes; 0 leaves the prompts out.
+        head_dim: Channels of the segmentation head; 0 leaves it out.
+        head_blocks: Residual blocks of the segmentation head on each level of the encoder.
         estimator_dim: Channels of the estimator's first stage.
 
     Raises:
@@ -38,25 +40,34 @@ class BackboneConfig:
     heads: Levels = (1, 2, 4, 8)
     expansion: float = 2.66
     window_px: int = 0
+    centred_norm: bool = True
     unshuffle: int = 1
     gain: bool = False
     prompt_dims: Prompts = (64, 128, 320)
     prompt_sizes_px: Prompts = (64, 32, 16)
     prompts: int = 5
     head_dim: int = 32
+    head_blocks: int = 0
     estimator_dim: int = 24
 
     def __post_init__(self) -> None:
-        sizes = [self.dim, self.unshuffle, self.prompts, self.head_dim, self.estimator_dim, *self.blocks, *self.heads]
+        sizes = [self.dim, self.unshuffle, self.estimator_dim, *self.blocks, *self.heads]
         sizes += [int(self.dim * self.expansion), *self.prompt_dims, *self.prompt_sizes_px]
-        if min(sizes) < 1 or self.window_px < 0 or self.refinement_blocks < 0:
-            message = f"{self} has a size below 1; expected positive sizes (window_px and refinement_blocks may be 0)"
+        optional = (self.window_px, self.refinement_blocks, self.prompts, self.head_dim, self.head_blocks)
+        if min(sizes) < 1 or min(optional) < 0:
+            message = (
+                f"{self} has a size below 1; expected positive sizes "
+                "(window_px, refinement_blocks, prompts, head_dim and head_blocks may be 0)"
+            )
             raise InputError(message)
         if self.dim % 2:
             message = f"dim is {self.dim}; expected an even number, since downsampling halves it"
             raise InputError(message)
         prompted = [above + prompt for above, prompt in zip(self.dims[1:], self.prompt_dims, strict=True)]
-        for place, widths, heads in (("level", self.dims, self.heads), ("prompt block", prompted, self.prompt_heads)):
+        places: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [("level", self.dims, self.heads)]
+        if self.prompts:
+            places.append(("prompt block", tuple(prompted), (self.heads[2],) * 3))
+        for place, widths, heads in places:
             for index, (channels, count) in enumerate(zip(widths, heads, strict=True), start=1):
                 if channels % count:
                     message = f"{place} {index} has {channels} channels and {count} heads; heads must divide them"
@@ -66,11 +77,6 @@ class BackboneConfig:
     def dims(self) -> Levels:
         """Channels of the four levels."""
         return self.dim, self.dim * 2, self.dim * 4, self.dim * 8
-
-    @property
-    def prompt_heads(self) -> Prompts:
-        """Attention heads of the prompt blocks, whose channels are the next level's and the prompt's together."""
-        return self.heads[1], self.heads[2], self.heads[2]
 
     @property
     def multiple_px(self) -> int:
@@ -104,14 +110,21 @@ PRESETS: dict[str, BackboneConfig] = {
         head_dim=64,
         estimator_dim=40,
     ),
+    # 59 M with five adapters of rank 4 and the estimator, as the paper has it.
     "paper": BackboneConfig(
         dim=48,
         blocks=(4, 6, 6, 8),
         refinement_blocks=4,
         window_px=8,
         head_dim=256,
-        estimator_dim=96,
+        head_blocks=2,
+        estimator_dim=104,
     ),
+    # Others' networks, whose published weights can be imported; they have no segmentation head.
+    "restormer": BackboneConfig(
+        dim=48, blocks=(4, 6, 6, 8), refinement_blocks=4, prompts=0, head_dim=0, estimator_dim=104
+    ),
+    "promptir": BackboneConfig(dim=48, blocks=(4, 6, 6, 8), refinement_blocks=4, head_dim=0, estimator_dim=104),
 }
 
 

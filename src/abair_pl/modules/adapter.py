@@ -1,7 +1,5 @@
-"""Phase II: one low-rank adapter for one degradation, everything else frozen."""
+"""Phase II: one adapter for one degradation, everything else frozen."""
 
-import re
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +7,20 @@ from torch import Tensor
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, check_target, save_adapter
-from abair_pl.errors import InputError
 from abair_pl.losses import BalancedRestorationLoss
-from abair_pl.models.adapters import AdapterConfig, attach_adapter
-from abair_pl.models.blend import RESERVED_NAMES
+from abair_pl.models.adapters import AdapterMethod, LoRA, attach_adapter, check_adapter_name
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.optimization import OptimizationConfig
 
 
 class AdapterModule(RestorationModule):
-    """A PEFT LoRA on every 1x1 convolution and linear layer of a frozen backbone (paper, phase II).
+    """An adapter on every 1x1 convolution in the blocks of a frozen backbone (paper, phase II).
 
     Args:
-        init_from: The bundle with the backbone of phase I; an adapter of this name and rank in it is the start.
+        init_from: The bundle with the backbone of phase I; an adapter of this name, made the same way, is the start.
         save_to: The bundle that the adapter is added to; it starts as a copy of ``init_from``.
         degradation: What the adapter is for, and its name; one that is new to the bundle is welcome.
-        adapter: Rank and scaling.
+        adapter: How the adapter is made: LoRA (as in the paper), VeRA, ConvLoRA, or a class of one's own.
         optimization: How weights are trained.
 
     Raises:
@@ -36,18 +32,14 @@ class AdapterModule(RestorationModule):
         init_from: Path,
         save_to: Path,
         degradation: str,
-        adapter: AdapterConfig = AdapterConfig(),  # noqa: B008 - frozen
+        adapter: AdapterMethod = LoRA(),  # noqa: B008 - frozen
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
     ) -> None:
-        if not re.fullmatch("[a-z][a-z0-9_]*", degradation) or degradation in RESERVED_NAMES:
-            reserved = ", ".join(RESERVED_NAMES)
-            message = f"degradation is '{degradation}'; expected small letters, digits and _, and none of {reserved}"
-            raise InputError(message)
+        check_adapter_name(degradation)
         bundle = Bundle.open(init_from)
         backbone = bundle.config.backbone_sha256
-        super().__init__(
-            optimization, save_to, {"degradation": degradation, "backbone": backbone, "adapter": asdict(adapter)}
-        )
+        identity = {"degradation": degradation, "backbone": backbone, "adapter": adapter.settings()}
+        super().__init__(optimization, save_to, identity)
         self.bundle = bundle
         self.adapter = adapter
         self.degradations = [degradation]
@@ -58,7 +50,7 @@ class AdapterModule(RestorationModule):
         self.make_metrics()
 
     def is_trained(self, name: str) -> bool:
-        return ".lora_" in name
+        return any(part in name for part in self.adapter.trained)
 
     def check_save_to(self) -> None:
         check_target(self.save_to, self.bundle)

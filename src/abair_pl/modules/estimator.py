@@ -1,23 +1,32 @@
 """Phase III: the estimator learns which adapters an image needs, everything else frozen."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, check_target, save_estimator
 from abair_pl.errors import InputError
-from abair_pl.models.blend import blend_weights
+from abair_pl.models.calibration import Calibration, fit_calibration
 from abair_pl.models.estimator import Estimator
+from abair_pl.models.weights import blend_weights
 from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.logits import GatheredLogits
 from abair_pl.modules.optimization import OptimizationConfig
+
+_CALIBRATION_BINS = 15  # as in Guo et al., ICML 2017
 
 
 class EstimatorModule(RestorationModule):
     """The degradation estimator, and the blend of the adapters by its probabilities (paper, phase III).
+
+    Each validation fits its calibration anew, on all validation images as they are degraded, and as they are without.
+    The bundle gets the last one; a run without validation leaves probabilities as they are and knows no ``unknown``.
 
     Args:
         init_from: The bundle with backbone and adapters; an estimator of these adapters in it is the start.
@@ -54,8 +63,15 @@ class EstimatorModule(RestorationModule):
         self.has_weights = bundle.config.estimated == names
         dim = bundle.config.architecture.estimator_dim
         self.estimator = bundle.estimator() if self.has_weights else Estimator(dim, len(names) + 1)
+        self.calibration = bundle.config.calibration if self.has_weights else Calibration()
         self.accuracy = MeanMetric()
+        self.gathered = GatheredLogits()
         self.make_metrics()
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit":  # which changes what the calibration was made for; a checkpoint is loaded later
+            self.calibration = Calibration()
 
     def is_trained(self, name: str) -> bool:
         return name.startswith("estimator.")
@@ -64,13 +80,13 @@ class EstimatorModule(RestorationModule):
         check_target(self.save_to, self.bundle, with_adapters=True)
 
     def restore(self, degraded: Tensor) -> Tensor:
-        probabilities = self.estimator(degraded).float().softmax(dim=1)
+        probabilities = self.calibration.probabilities(self.estimator(degraded))
         restored: Tensor = self.restorer(degraded, blend_weights(probabilities, self.blend))
         return restored
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
         logits = self.estimator(batch.degraded).float()
-        target = batch.shares / batch.shares.sum(dim=1, keepdim=True)
+        target = soft_target(batch.shares)
         classification = F.cross_entropy(logits, target)
         correct = (logits.argmax(dim=1) == target.argmax(dim=1)).float().mean()
         parts = {"classification": classification, "accuracy": correct}
@@ -82,18 +98,70 @@ class EstimatorModule(RestorationModule):
 
     def validation_step(self, batch: RestorationBatch, batch_idx: int) -> None:
         super().validation_step(batch, batch_idx)
-        correct = self.estimator(batch.degraded).argmax(dim=1) == batch.labels[:, 0, 0]
+        logits, labels = self.estimator(batch.degraded).float(), batch.labels[:, 0, 0]
+        correct = logits.argmax(dim=1) == labels
         self.accuracy.update(correct[batch.valid].float())
+        self.gathered.update(logits[batch.valid], labels[batch.valid])
+        once = batch.clean[batch.valid & (labels == 1)]  # a photograph is there once with each degradation
+        if len(once):
+            self.gathered.update(self.estimator(once).float(), labels.new_zeros(len(once)))
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self.log("val/accuracy", self.accuracy.compute(), prog_bar=True, rank_zero_only=True)
-        self.accuracy.reset()
+        logits, labels = self.gathered.compute()
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.calibration = fit_calibration(logits, labels)
+        self.log("val/temperature", self.calibration.temperature, rank_zero_only=True)
+        self.log_estimates("val", logits, labels)
 
     def on_test_epoch_end(self) -> None:
         super().on_test_epoch_end()
-        self.log("test/accuracy", self.accuracy.compute())
+        self.log_estimates("test", *self.gathered.compute())
+
+    def log_estimates(self, stage: str, logits: Tensor, labels: Tensor) -> None:
+        """Log ``<stage>/accuracy``, and the expected calibration error before and after the temperature.
+
+        Args:
+            stage: ``val`` or ``test``.
+            logits: ``(N, K + 1)`` of all ranks.
+            labels: ``(N,)`` int64.
+        """
+        errors = {
+            name: multiclass_calibration_error(
+                calibration.probabilities(logits), labels, logits.shape[1], _CALIBRATION_BINS
+            )
+            for name, calibration in (("calibration_error_raw", Calibration()), ("calibration_error", self.calibration))
+        }
+        self.log(f"{stage}/accuracy", self.accuracy.compute(), prog_bar=stage == "val", rank_zero_only=True)
+        self.log_dict({f"{stage}/{name}": value for name, value in errors.items()}, rank_zero_only=True)
+        unknown = self.calibration.unknown(logits).float().mean()
+        self.log(f"{stage}/unknown", unknown, rank_zero_only=True)
         self.accuracy.reset()
+        self.gathered.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["calibration"] = asdict(self.calibration)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.calibration = Calibration(**checkpoint.get("calibration", {}))
 
     def save_bundle(self, provenance: dict[str, Any]) -> None:
-        save_estimator(self.save_to, self.bundle, self.estimator, provenance)
+        save_estimator(self.save_to, self.bundle, self.estimator, provenance, self.calibration)
+
+
+def soft_target(shares: Tensor) -> Tensor:
+    """What the estimator is to say: a distribution over clean and the degradations.
+
+    Each counts by the area that it touches: a composite of rain and haze is half of each, a photograph with noise in
+    a quarter of it three quarters clean.
+
+    Args:
+        shares: ``(B, K + 1)`` in [0, 1], the share of the image that is clean and that each degradation touches, see
+            :class:`~abair_pl.batch.RestorationBatch`; with composites a row sums to more than 1.
+
+    Returns:
+        ``(B, K + 1)``, rows sum to 1.
+    """
+    return shares / shares.sum(dim=1, keepdim=True)

@@ -1,0 +1,93 @@
+"""``abair-pl bundle import``: a bundle from a published checkpoint, without unpickling it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from abair_pl.bundle import save_backbone
+from abair_pl.data.manifest import file_sha256
+from abair_pl.errors import InputError
+from abair_pl.models.published import Published, published_backbone
+
+_CONTAINERS = ("params_ema", "params", "state_dict")
+_PREFIXES = ("module.", "net.", "module.")
+_UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
+    *(EOFError, UnpicklingError, SafetensorError),
+)
+
+
+def import_bundle(checkpoint: Path, /, from_: Published, output: Path) -> None:
+    """Make a bundle of a published checkpoint of Restormer or PromptIR.
+
+    It holds a backbone without a segmentation head; adapters and an estimator are trained on it like on any other.
+
+    Args:
+        checkpoint: The file: .pth, .ckpt or .safetensors. It is read as plain weights, never unpickled.
+        from_: The network that it belongs to.
+        output: The bundle to write; one that is there is kept as NAME.previous.
+
+    Raises:
+        InputError: The file cannot be read so, or its tensors do not fit the network.
+    """
+    backbone = published_backbone(from_, read_checkpoint(checkpoint))
+    provenance = {"imported_from": from_, "file": checkpoint.name, "file_sha256": file_sha256(checkpoint)}
+    save_backbone(output, backbone, from_, [], provenance)
+    parameters = sum(parameter.numel() for parameter in backbone.parameters())
+    print(f"{output}: {from_} with {parameters / 1e6:.2f} M parameters, from {checkpoint}")
+
+
+def read_checkpoint(file: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint by name.
+
+    The containers of BasicSR (``params_ema``, ``params``) and Lightning (``state_dict``) are opened, and the prefixes
+    ``net.`` and ``module.`` of names are taken off.
+
+    Args:
+        file: From ``torch.save``, or ``.safetensors``.
+
+    Returns:
+        On the CPU, in the types that they were saved in.
+
+    Raises:
+        InputError: The file is missing or damaged, needs unpickling, or holds something else.
+    """
+    try:
+        held = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+    except FileNotFoundError:
+        message = f"there is no {file}; expected a checkpoint: docs/known-weights.md says where they are published"
+        raise InputError(message) from None
+    except _UNREADABLE as error:
+        raise _unreadable(file, error) from None
+    for container in _CONTAINERS:
+        if isinstance(held, Mapping) and isinstance(held.get(container), Mapping):
+            held = held[container]
+            break
+    if not isinstance(held, Mapping) or not held or not all(isinstance(value, Tensor) for value in held.values()):
+        message = (
+            f"{file} holds no state dict; expected tensors by name, at the top or as {', '.join(_CONTAINERS)}: "
+            "save the network's state_dict()"
+        )
+        raise InputError(message)
+    state = {str(name): value for name, value in held.items()}
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state
+
+
+def _unreadable(file: Path, error: Exception) -> InputError:
+    """What is wrong with a file; PyTorch's own message would advise to unpickle it."""
+    code = re.search(r"GLOBAL (\S+)", str(error))
+    if code:
+        return InputError(
+            f"{file} holds more than weights: {code[1]} would have to be unpickled, and is not; expected tensors "
+            "only: where you trust the file, save its state_dict() as .safetensors"
+        )
+    return InputError(f"{file} is damaged or no checkpoint; expected plain weights by torch.save: download it again")

@@ -1,0 +1,260 @@
+"""What an adapter method is, which layers adapters update, and how an adapter's folder is read.
+
+A method of one's own is one class in one file: a frozen dataclass that inherits :class:`AdapterMethod`. It is named in
+YAML by ``class_path`` for training; bundles store its ``name``, which is looked up among the classes that have been
+imported. Nothing that a bundle names is ever imported.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from abair_pl.errors import BundleError, InputError
+from abair_pl.models.adapters.updates import Adapter
+from abair_pl.models.backbone import Backbone
+from abair_pl.models.layers import RestorationBlock
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+KEY_PREFIX = "base_model.model."
+"""What PEFT puts before the names of the backbone's layers."""
+
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError, InputError)
+
+
+@dataclass(frozen=True)
+class AdapterMethod(ABC):
+    """How adapters are made.
+
+    Subclasses are frozen dataclasses of plain values, which a bundle's ``config.json`` holds beside the name.
+
+    Attributes:
+        rank: Rank of the update of each layer.
+        name: What ``config.json`` calls the method.
+        peft_type: What an adapter's own ``adapter_config.json`` calls it.
+        trained: Parts of the names of the parameters that are trained.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    name: ClassVar[str]
+    peft_type: ClassVar[str]
+    trained: ClassVar[tuple[str, ...]]
+    known: ClassVar[dict[str, type["AdapterMethod"]]] = {}
+
+    rank: int = 4
+
+    def __init_subclass__(cls) -> None:
+        """Register a method that has a name of its own.
+
+        Raises:
+            InputError: Another class has it.
+        """
+        if "name" not in cls.__dict__:
+            return
+        other = AdapterMethod.known.get(cls.name, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            message = f"adapter method '{cls.name}' is {other.__module__}.{other.__qualname__}; choose another name"
+            raise InputError(message)
+        AdapterMethod.known[cls.name] = cls
+
+    def __post_init__(self) -> None:
+        self.check_positive("rank")
+
+    def check_positive(self, *names: str) -> None:
+        """Raise :class:`InputError` unless the fields of these names are above 0."""
+        for name in names:
+            value = getattr(self, name)
+            if not value > 0:
+                message = f"the adapter's {name} is {value}; expected a number above 0"
+                raise InputError(message)
+
+    def settings(self) -> dict[str, Any]:
+        """What ``config.json`` holds: ``{"method": "lora", "rank": 4, "alpha": 4.0}``."""
+        return {"method": self.name, **asdict(self)}
+
+    @abstractmethod
+    def attach(self, backbone: Backbone, name: str, backbone_sha256: str) -> nn.Module:
+        """Freeze a backbone and add a trainable adapter to its adaptable layers, in place.
+
+        Args:
+            backbone: The backbone; all its own parameters stop being trained.
+            name: The adapter's name.
+            backbone_sha256: Digest of the backbone's weights, written into the adapter.
+
+        Returns:
+            What restores ``(B, 3, H, W)`` when called; at first as the backbone does.
+        """
+
+    @abstractmethod
+    def start_from(self, model: Any, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Put the weights of a saved adapter of these settings into what :meth:`attach` gave."""
+
+    @abstractmethod
+    def save(self, model: Any, name: str, folder: Path) -> None:
+        """Write ``folder/<name>/`` with ``adapter_config.json`` and ``adapter_model.safetensors``."""
+
+    @classmethod
+    @abstractmethod
+    def from_file(cls, config: Mapping[str, Any]) -> Self:
+        """The settings of a saved adapter, from its ``adapter_config.json``; any error means that it is damaged."""
+
+    @abstractmethod
+    def read(self, tensors: Mapping[str, Tensor], backbone: nn.Module) -> Adapter:
+        """The updates of a saved adapter of these settings; any error means that it is damaged.
+
+        Args:
+            tensors: What ``adapter_model.safetensors`` holds.
+            backbone: Any of the adapter's architecture; only the sizes of its layers count.
+        """
+
+
+def adapter_method(settings: Mapping[str, Any]) -> AdapterMethod:
+    """The method that ``config.json`` holds the settings of.
+
+    Raises:
+        BundleError: No class of this name has been imported.
+        InputError: A setting is out of range.
+    """
+    name = settings["method"]
+    return _known("name", name)(**{key: value for key, value in settings.items() if key != "method"})
+
+
+def _known(attribute: str, value: str) -> type[AdapterMethod]:
+    for method in AdapterMethod.known.values():
+        if getattr(method, attribute) == value:
+            return method
+    known = ", ".join(getattr(method, attribute) for method in AdapterMethod.known.values())
+    message = f"unknown adapter method '{value}'; expected one of: {known}; import the module of its class first"
+    raise BundleError(message)
+
+
+def adaptable_layers(backbone: nn.Module) -> list[str]:
+    """The layers that adapters update: every 1x1 convolution inside a restoration block.
+
+    That is attention, window attention and feed-forward; of encoder, decoder, refinement and the blocks in which
+    prompts interact with features. Left as they are: depth-wise and spatial convolutions (a low-rank update of a
+    depth-wise one would be larger than the layer), what fuses skips or reduces prompts, the weights of the prompts, and
+    the segmentation head, which adapters must not change. With this rule the adapters of preset ``paper`` have the
+    sizes of the paper's Table 7: 3.6, 7.2 and 14.3 M parameters for five of rank 4, 8 and 16.
+    """
+    return [
+        f"{place}.{name}"
+        for place, block in backbone.named_modules()
+        if isinstance(block, RestorationBlock)
+        for name, layer in block.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
+    ]
+
+
+def adaptable_layer(backbone: nn.Module, name: str) -> nn.Conv2d:
+    """One of the layers that adapters update, by name.
+
+    Raises:
+        BundleError: The backbone has no 1x1 convolution of this name.
+    """
+    try:
+        layer = backbone.get_submodule(name)
+    except AttributeError:
+        layer = None
+    if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1):
+        found = "which is not there" if layer is None else f"a {type(layer).__name__}"
+        message = f"adapters update {name}, {found}; expected a 1x1 convolution: train them again"
+        raise BundleError(message)
+    return layer
+
+
+def base_name(backbone_sha256: str) -> str:
+    """How adapters call the backbone that they were trained on."""
+    return f"abair-backbone-{backbone_sha256}"
+
+
+def attach_adapter(
+    backbone: Backbone, name: str, method: AdapterMethod, backbone_sha256: str, start: Path | None = None
+) -> nn.Module:
+    """As :meth:`AdapterMethod.attach`, with the weights of a saved adapter where there is one to start from.
+
+    Args:
+        backbone: The backbone, frozen and changed in place.
+        name: The adapter's name.
+        method: How it is made.
+        backbone_sha256: Digest of the backbone's weights.
+        start: Folder of an adapter of the same settings.
+
+    Raises:
+        BundleError: That adapter is missing or damaged, belongs to another backbone, or was made in another way.
+    """
+    tensors = None
+    if start is not None:
+        made = read_method(start, backbone_sha256, backbone)
+        if made != method:
+            message = f"adapter {start} was made by {made}; expected {method}: start from one of the same settings"
+            raise BundleError(message)
+        tensors = load_file(start / WEIGHTS_FILE)
+    model = method.attach(backbone, name, backbone_sha256)
+    if tensors is not None:
+        method.start_from(model, name, tensors)
+    return model
+
+
+def load_adapter(folder: Path, backbone_sha256: str, backbone: nn.Module) -> Adapter:
+    """Read an adapter, without importing PEFT.
+
+    Args:
+        folder: With ``adapter_config.json`` and ``adapter_model.safetensors``.
+        backbone_sha256: Digest of the backbone that the adapter is to be used with.
+        backbone: That backbone or any of its architecture, also without memory (on the device ``meta``).
+
+    Returns:
+        The updates, in float32 on the CPU.
+
+    Raises:
+        BundleError: A file is missing or damaged, or the adapter belongs to another backbone or an unknown method.
+    """
+    return _read(folder, backbone_sha256, backbone)[1]
+
+
+def read_method(folder: Path, backbone_sha256: str, backbone: nn.Module) -> AdapterMethod:
+    """How an adapter was made, after all checks of :func:`load_adapter`."""
+    return _read(folder, backbone_sha256, backbone)[0]
+
+
+def _read(folder: Path, backbone_sha256: str, backbone: nn.Module) -> tuple[AdapterMethod, Adapter]:
+    try:
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        tensors = load_file(folder / WEIGHTS_FILE)
+        base, kind = config["base_model_name_or_path"], config["peft_type"]
+    except _DAMAGE as error:
+        raise _damaged(folder, error) from error
+    if base != base_name(backbone_sha256):
+        message = (
+            f"adapter {folder} was trained on {base}; this backbone is {base_name(backbone_sha256)}: train it again"
+        )
+        raise BundleError(message)
+    try:
+        method = _known("peft_type", kind).from_file(config)
+        adapter = method.read({name: value.float() for name, value in tensors.items()}, backbone)
+        for layer in adapter:
+            adaptable_layer(backbone, layer)
+    except _DAMAGE as error:
+        raise _damaged(folder, error) from error
+    return method, adapter
+
+
+def _damaged(folder: Path, error: Exception) -> BundleError:
+    return BundleError(f"adapter {folder} cannot be read ({error}); copy or train it again")
+
+
+def layer_names(tensors: Mapping[str, Tensor], mark: str) -> list[str]:
+    """The layers that saved tensors belong to, ``<prefix><layer><mark>...``, each once and in their order."""
+    keys = [key.removeprefix(KEY_PREFIX) for key in tensors if key.startswith(KEY_PREFIX) and mark in key]
+    return list(dict.fromkeys(key.partition(mark)[0] for key in keys))

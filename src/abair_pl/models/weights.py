@@ -1,0 +1,126 @@
+"""The weights of adapters in a mixture: from the estimator, from the segmentation head, or given by name."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from abair_pl.errors import InputError, unknown_name
+
+ImageBlend = Literal["one_hot", "soft", "sum", "average"]
+IMAGE_BLENDS: tuple[str, ...] = get_args(ImageBlend)
+"""Blends with one weight for each adapter and image."""
+
+BLEND_MODES: tuple[str, ...] = (*IMAGE_BLENDS, "pixel")
+
+RESERVED_NAMES = (*BLEND_MODES, "none", "oracle", "clean", "unknown")
+"""What no adapter may be called, because it means something else as a blend or as a label."""
+
+
+def blend_weights(probabilities: Tensor, mode: str) -> Tensor:
+    """Adapter weights for each image (paper, phase III and Table 8).
+
+    Args:
+        probabilities: ``(B, K + 1)`` of the estimator, clean first; rows sum to 1. Only their shape counts for ``sum``
+            and ``average``.
+        mode: ``one_hot`` (OH) gives weight 1 to the likeliest degradation, none if that is clean; ``soft`` (SW) weighs
+            each adapter by its probability; ``sum`` gives weight 1 to all, ``average`` 1 / K.
+
+    Returns:
+        ``(B, K)``.
+
+    Raises:
+        InputError: The mode is not known.
+    """
+    degradations = probabilities[:, 1:]
+    if mode == "soft":
+        return degradations
+    if mode == "one_hot":
+        winner = probabilities.argmax(dim=1)
+        return F.one_hot(winner, probabilities.shape[1])[:, 1:].to(probabilities.dtype)
+    if mode == "sum":
+        return torch.ones_like(degradations)
+    if mode == "average":
+        return torch.ones_like(degradations) / degradations.shape[1]
+    raise unknown_name(mode, "blend", IMAGE_BLENDS)
+
+
+def pixel_weights(
+    logits: Tensor, labels: Sequence[str], adapters: Sequence[str], probabilities: Tensor | None = None
+) -> Tensor:
+    """Adapter weights for each pixel, from the segmentation head's softmax: a step beyond the paper.
+
+    Adapters that came after the segmentation head, which has no label for them, get the image's probability by the
+    estimator everywhere, and the others share the rest.
+
+    Args:
+        logits: ``(B, len(labels) + 1, H, W)``, clean first.
+        labels: The degradations that the segmentation head knows.
+        adapters: The adapters, in the order of the weights.
+        probabilities: ``(B, K + 1)`` of the estimator, clean first; needed if an adapter is not among the labels.
+
+    Returns:
+        ``(B, K, H, W)``, at most 1 in sum.
+
+    Raises:
+        InputError: There are such adapters, but no probabilities.
+    """
+    shares = logits.float().softmax(dim=1)
+    new = [name for name in adapters if name not in labels]
+    if new and probabilities is None:
+        message = f"the segmentation head does not know {', '.join(new)}; expected the estimator's probabilities too"
+        raise InputError(message)
+    image = shares.new_zeros(len(shares), 0) if probabilities is None else probabilities[:, 1:].float()
+    rest = 1.0 - sum((image[:, adapters.index(name)] for name in new), start=shares.new_zeros(len(shares)))
+    maps = [
+        image[:, index, None, None].expand(len(shares), *shares.shape[2:])
+        if name in new
+        else shares[:, 1 + labels.index(name)] * rest[:, None, None]
+        for index, name in enumerate(adapters)
+    ]
+    return torch.stack(maps, dim=1)
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Weights from ``rain=0.7,noise=0.3``.
+
+    Raises:
+        InputError: The text has another form, or a number is not finite.
+
+    Examples:
+        >>> parse_weights("rain=0.7,noise=0.3")
+        {'rain': 0.7, 'noise': 0.3}
+    """
+    try:
+        pairs = [part.split("=") for part in text.split(",")]
+        weights = {name.strip(): float(value) for name, value in pairs}
+    except ValueError:
+        message = f"weights are '{text}'; expected NAME=NUMBER,NAME=NUMBER such as rain=0.7,noise=0.3"
+        raise InputError(message) from None
+    _check_finite(weights)
+    return weights
+
+
+def fixed_weights(weights: Mapping[str, float], names: list[str], batch: int) -> Tensor:
+    """``(batch, K)`` weights given by name; adapters that are not named get 0.
+
+    Raises:
+        InputError: There is no adapter of a name, or a weight is not finite.
+    """
+    _check_finite(weights)
+    row = torch.zeros(len(names))
+    for name, weight in weights.items():
+        if name not in names:
+            raise unknown_name(name, "adapter", names)
+        row[names.index(name)] = weight
+    return row.repeat(batch, 1)
+
+
+def _check_finite(weights: Mapping[str, float]) -> None:
+    for name, weight in weights.items():
+        if not math.isfinite(weight):
+            message = f"the weight of {name} is {weight}; expected a finite number such as 0.7"
+            raise InputError(message)

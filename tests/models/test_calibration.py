@@ -1,0 +1,85 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from abair_pl.errors import InputError
+from abair_pl.models.calibration import Calibration, energy_score, fit_calibration, fit_temperature
+
+
+def drawn(temperature: float, count: int = 40_000) -> tuple[Tensor, Tensor]:
+    """Logits, and labels drawn from their probabilities at a temperature."""
+    logits = torch.randn(count, 6, dtype=torch.float64) * 4.0
+    return logits, (logits / temperature).softmax(dim=1).multinomial(1)[:, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_labels_were_drawn_at_is_found(temperature: float) -> None:
+    assert fit_temperature(*drawn(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_no_other_temperature_is_likelier() -> None:
+    logits, labels = drawn(1.7, 500)
+    best = fit_temperature(logits, labels)
+    least = F.cross_entropy(logits / best, labels)
+    for other in (0.99, 1.01):
+        assert F.cross_entropy(logits / (best * other), labels) > least
+
+
+@pytest.mark.parametrize(("sign", "bound"), [(1.0, 0.05), (-1.0, 20.0)])
+def test_the_temperature_is_bounded(sign: float, bound: float) -> None:
+    labels = torch.arange(6).repeat(4)
+    logits = sign * F.one_hot(labels, 6).double()
+    assert fit_temperature(logits, labels) == pytest.approx(bound)
+
+
+def test_probabilities_are_the_softmax_at_the_temperature() -> None:
+    logits = torch.randn(5, 6, dtype=torch.bfloat16)
+    found = Calibration(temperature=2.0).probabilities(logits)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, (logits.float() / 2.0).softmax(dim=1))
+
+
+def test_energy_is_the_formula_of_the_paper() -> None:
+    """Equation 3 of Liu et al. with the sign of their score; no overflow at large logits."""
+    logits = [2.0, -1.0, 0.5]
+    expected = 1.5 * math.log(sum(math.exp(value / 1.5) for value in logits))
+    assert energy_score(torch.tensor([logits]), 1.5).item() == pytest.approx(expected)
+    assert energy_score(torch.tensor([[3000.0, 0.0]]), 1.0).item() == pytest.approx(3000.0)
+
+
+def test_one_image_in_a_hundred_of_the_validation_is_unknown() -> None:
+    logits, labels = drawn(1.0, 1000)
+    calibration = fit_calibration(logits.float(), labels)
+    assert calibration.unknown(logits.float()).sum() == 10
+    assert not calibration.unknown(logits.float() + 20.0).any()
+    assert calibration.unknown(logits.float() - 20.0).all()
+
+
+def test_what_was_not_fitted_changes_nothing() -> None:
+    logits = torch.randn(4, 6)
+    torch.testing.assert_close(Calibration().probabilities(logits), logits.softmax(dim=1))
+    assert Calibration().unknown(logits - 1e6).tolist() == [False] * 4
+
+
+def test_logits_that_are_not_finite_are_left_out() -> None:
+    logits, labels = drawn(1.7, 500)
+    broken = logits.clone()
+    broken[::5, 2] = torch.nan
+    broken[1::5, 0] = torch.inf
+    kept = torch.arange(500) % 5 > 1
+    assert fit_calibration(broken, labels) == fit_calibration(logits[kept], labels[kept])
+    assert fit_calibration(logits * torch.nan, labels) == fit_calibration(logits[:0], labels[:0]) == Calibration()
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_an_impossible_temperature_is_refused(temperature: float) -> None:
+    with pytest.raises(InputError, match=r"the temperature is .*; expected a positive number"):
+        Calibration(temperature)
+
+
+def test_an_impossible_threshold_is_refused() -> None:
+    with pytest.raises(InputError, match="the threshold is nan; expected a finite number or null"):
+        Calibration(threshold=math.nan)
