@@ -1,5 +1,6 @@
 """What several test files share: a network of toy size, a bundle of it, photographs and shards, all made here."""
 
+import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -214,3 +215,12 @@ def _make_batch(
     shares = torch.eye(classes)[labels]
     keys = tuple(f"sample-{index}" for index in range(len(labels)))
     return RestorationBatch(clean, degraded, planes, shares, keys, torch.ones(len(labels), dtype=torch.bool))
+
+
+@pytest.fixture
+def strange(bundle_copy: Path) -> Path:
+    """A bundle to which every image is unlike any adapter, and whose temperature is 2."""
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "calibration": {"temperature": 2.0, "threshold": 1e6}}))
+    return bundle_copy

@@ -1,4 +1,3 @@
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -67,15 +66,6 @@ def test_soft_weights_are_probabilities_and_one_hot_picks_one(model: Abair, phot
     assert list(soft) == model.names
     assert 0.0 < sum(soft.values()) < 1.0
     assert sorted(model.restore(photograph, "one_hot").weights.values()) in ([0.0] * 4 + [1.0], [0.0] * 5)
-
-
-@pytest.fixture
-def strange(bundle_copy: Path) -> Path:
-    """A bundle to which every image is unlike any adapter, and whose temperature is 2."""
-    file = bundle_copy / "config.json"
-    values = json.loads(file.read_text())
-    file.write_text(json.dumps({**values, "calibration": {"temperature": 2.0, "threshold": 1e6}}))
-    return bundle_copy
 
 
 def test_soft_weights_are_calibrated(strange: Path, photograph: Image.Image) -> None:

@@ -31,8 +31,8 @@ def one_by_one(blended: BlendedBackbone, image: torch.Tensor, weights: torch.Ten
 
 
 @torch.inference_mode()
-def bench_blend(device: torch.device, preset: str = "tiny", size_px: int = 256) -> None:
-    """Print the ratios for one image and for four."""
+def bench_blend(device: torch.device, preset: str, size_px: int = 256) -> None:
+    """Print the ratios for one image and for four with different mixtures."""
     labels = len(PAPER_FIVE) + 1
     plain = Backbone(preset_config(preset), labels).to(device).eval()
     mixed = Backbone(preset_config(preset), labels)
@@ -41,12 +41,14 @@ def bench_blend(device: torch.device, preset: str = "tiny", size_px: int = 256) 
     for batch in (1, 4):
         image = torch.rand(batch, 3, size_px, size_px, device=device).to(memory_format=torch.channels_last)
         weights = torch.rand(batch, len(adapters), device=device).softmax(dim=1)
+        maps = torch.rand(batch, len(adapters), size_px, size_px, device=device).softmax(dim=1)
         singles = torch.eye(len(adapters), device=device)[:, None].expand(-1, batch, -1)
         candidates = {
-            "plain backbone": synchronized(device, partial(plain, image)),
-            "soft blend of five adapters": synchronized(device, partial(blended, image, weights)),
-            "one forward an adapter (the usual way)": synchronized(
-                device, partial(one_by_one, blended, image, singles)
-            ),
+            "plain backbone": partial(plain, image),
+            "soft blend of five adapters": partial(blended, image, weights),
+            "pixel blend of five adapters": partial(blended, image, maps),
+            "label map, for the weights of pixel": partial(blended.segment, image),
+            "one forward an adapter (the usual way)": partial(one_by_one, blended, image, singles),
         }
-        report(f"blend, preset {preset}, {batch} x {size_px}^2, {device.type}", alternate(candidates), batch)
+        timed = {name: synchronized(device, run) for name, run in candidates.items()}
+        report(f"blend, preset {preset}, {batch} x {size_px}^2, {device.type}", alternate(timed), batch)

@@ -26,3 +26,8 @@ def test_pairs_without_a_degradation_are_one_row_named_all() -> None:
     lines = markdown_table({"": {"rain": means(20.0, 30.0, 0.9)}}, ["rain"]).splitlines()
     assert cells(lines[0])[2] == "rain"
     assert [cells(line)[0] for line in lines[2:]] == ["all"]
+
+
+def test_degradations_side_by_side_do_not_end_their_cell() -> None:
+    lines = markdown_table({"rain|noise": {"soft": means(20.0, 30.0, 0.9)}}, ["soft"]).splitlines()
+    assert lines[2].startswith(r"| rain\|noise | 20.00 / 0.500")

@@ -85,3 +85,10 @@ def test_the_bundle_carries_preset_degradations_and_facts(module: PretrainModule
     assert bundle.config.provenance == {"pretrain": {"steps": 5}}
     saved = bundle.backbone().state_dict()
     assert all(torch.equal(value, saved[name]) for name, value in module.backbone.state_dict().items())
+
+
+def test_a_preset_without_segmentation_head_says_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"restormer has no segmentation head; expected --model\.segmentation_weight 0"
+    ):
+        PretrainModule(tmp_path / "bundle", preset="restormer")

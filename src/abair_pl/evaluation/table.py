@@ -25,7 +25,7 @@ def markdown_table(means: Mapping[str, Mapping[str, Mapping[str, float]]], blend
         first = by_blend[blends[0]]
         values = [(first["psnr_input"], first["ssim_input"])]
         values += [(by_blend[blend]["psnr"], by_blend[blend]["ssim"]) for blend in blends]
-        lines.append((name or "all", values))
+        lines.append((name.replace("|", r"\|") or "all", values))
     if len(lines) > 1:
         columns = zip(*(values for _, values in lines), strict=True)
         averages = [tuple(sum(part) / len(lines) for part in zip(*column, strict=True)) for column in columns]

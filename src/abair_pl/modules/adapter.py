@@ -10,6 +10,7 @@ from abair_pl.bundle import Bundle, check_target, save_adapter
 from abair_pl.losses import BalancedRestorationLoss
 from abair_pl.models.adapters import AdapterMethod, LoRA, attach_adapter, check_adapter_name
 from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.execution import ExecutionConfig
 from abair_pl.modules.optimization import OptimizationConfig
 
 
@@ -22,6 +23,7 @@ class AdapterModule(RestorationModule):
         degradation: What the adapter is for, and its name; one that is new to the bundle is welcome.
         adapter: How the adapter is made: LoRA (as in the paper), VeRA, ConvLoRA, or a class of one's own.
         optimization: How weights are trained.
+        execution: Compilation and activation checkpointing.
 
     Raises:
         InputError: The name cannot be an adapter's.
@@ -34,6 +36,7 @@ class AdapterModule(RestorationModule):
         degradation: str,
         adapter: AdapterMethod = LoRA(),  # noqa: B008 - frozen
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+        execution: ExecutionConfig = ExecutionConfig(),  # noqa: B008 - frozen
     ) -> None:
         check_adapter_name(degradation)
         bundle = Bundle.open(init_from)
@@ -46,6 +49,7 @@ class AdapterModule(RestorationModule):
         self.has_weights = bundle.config.adapters.get(degradation) == adapter
         start = bundle.path / "adapters" / degradation if self.has_weights else None
         self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone, start)
+        execution.apply_to(self.restorer)
         self.restoration_loss = BalancedRestorationLoss(2)
         self.make_metrics()
 

@@ -13,6 +13,7 @@ from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.presets import preset_config
 from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.execution import ExecutionConfig
 from abair_pl.modules.optimization import OptimizationConfig
 
 
@@ -27,6 +28,7 @@ class PretrainModule(RestorationModule):
         loss: ``l1`` or ``charbonnier``.
         segmentation_weight: Weight of the segmentation loss beside the restoration loss.
         optimization: How weights are trained.
+        execution: Compilation and activation checkpointing.
 
     Raises:
         InputError: The preset is not known, or ``init_from`` does not fit it.
@@ -41,6 +43,7 @@ class PretrainModule(RestorationModule):
         loss: Literal["l1", "charbonnier"] = "l1",
         segmentation_weight: float = 0.1,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+        execution: ExecutionConfig = ExecutionConfig(),  # noqa: B008 - frozen
     ) -> None:
         names = list(degradations or PAPER_FIVE)
         identity = {"preset": preset, "degradations": names, "loss": loss, "segmentation_weight": segmentation_weight}
@@ -49,6 +52,9 @@ class PretrainModule(RestorationModule):
         self.degradations = names
         self.segmentation_weight = segmentation_weight
         architecture = preset_config(preset)
+        if segmentation_weight and not architecture.head_dim:
+            message = f"preset {preset} has no segmentation head; expected --model.segmentation_weight 0"
+            raise InputError(message)
         labels = len(self.degradations) + 1
         if init_from is None:
             self.backbone = Backbone(architecture, labels)
@@ -62,6 +68,7 @@ class PretrainModule(RestorationModule):
                 raise InputError(message)
             self.backbone = bundle.backbone()
             self.has_weights = True
+        execution.apply_to(self.backbone)
         self.restoration_loss = BalancedRestorationLoss(labels, loss)
         self.make_metrics()
 
@@ -73,11 +80,15 @@ class PretrainModule(RestorationModule):
         return restored
 
     def shown_labels(self, batch: RestorationBatch) -> Tensor:
+        if self.backbone.segmentation_head is None:
+            return super().shown_labels(batch)
         return self.backbone.segment(self.backbone.encode(batch.degraded)).argmax(dim=1)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
         encoding = self.backbone.encode(batch.degraded)
         restoration = self.restoration_loss(self.backbone.decode(encoding), batch.clean, batch.labels)
+        if self.backbone.segmentation_head is None:
+            return StepResult(restoration)
         logits = self.backbone.segment(encoding)
         segmentation = segmentation_loss(logits, batch.labels)
         accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
