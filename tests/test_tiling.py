@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from abair_pl.errors import InputError
-from abair_pl.tiling import Tile, Tiling, tiled
+from abair_pl.tiling import Tile, Tiling, _counts, _spread, cut_into_tiles, tiled
 
 
 def _image(height: int, width: int) -> Tensor:
@@ -94,3 +94,20 @@ def test_a_bad_overlap_is_refused_with_both_numbers(tile_px: int, overlap_px: in
 def test_tiles_smaller_than_the_windows_are_refused() -> None:
     with pytest.raises(InputError, match="this preset needs tiles of at least 80 px"):
         Tiling(72, 16, 64)
+
+
+def test_a_few_of_many_tiles_are_spread_over_rows_and_columns() -> None:
+    tiles = list(cut_into_tiles(6000, 900, Tiling(512, 160)))
+    chosen = _spread(tiles, 32)
+    assert 24 < len({tile.box for tile in chosen}) == len(chosen) <= 32 < len(tiles)
+    assert {tile.box[1] for tile in chosen} == {tile.box[1] for tile in tiles}
+    assert max(below.box[0] - above.box[0] for above, below in pairwise(chosen)) <= 3 * 352
+    assert _spread(tiles, len(tiles)) == tiles
+
+
+def test_only_the_padding_beyond_the_image_counts() -> None:
+    tiling, image = Tiling(20, 4), (36, 30)
+    corner, end = next(cut_into_tiles(*image, tiling)), list(cut_into_tiles(*image, tiling))[-1]
+    assert _counts(corner, [24, 24], image)[20:].eq(0.0).all()
+    assert _counts(corner, [24, 24], image)[:, 20:].eq(0.0).all()
+    assert _counts(end, [24, 24], image)[-1, -1] == end.window[-1, -1] > 0.0

@@ -68,7 +68,7 @@ class Abair:
         bundle: Bundle,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         tile_px: int = 512,
-        overlap_px: int = 160,
+        overlap_px: int = 192,
     ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             message = "no CUDA device here; expected --device cpu or auto"
@@ -87,7 +87,7 @@ class Abair:
         path: Path | str | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         tile_px: int = 512,
-        overlap_px: int = 160,
+        overlap_px: int = 192,
     ) -> Self:
         """Open a bundle.
 
@@ -210,7 +210,8 @@ class Abair:
 
         def run(part: Tensor) -> Tensor:
             weights = pixel_weights(self.restorer.segment(part), labels, self.names, probabilities)
-            means.append(weights.mean(dim=(0, 2, 3)))
+            if self.restorer.whole is None or not self.restorer.whole.measuring:
+                means.append(weights.mean(dim=(0, 2, 3)))
             return self.restorer(part, weights)
 
         restored = self._through(image, run).clamp_(0.0, 1.0)

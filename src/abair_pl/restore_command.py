@@ -22,7 +22,7 @@ def restore_files(
     blend: str = "soft",
     weights: str | None = None,
     tile_px: int = 512,
-    overlap_px: int = 160,
+    overlap_px: int = 192,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     format: Literal["png", "jpg", "webp", "tiff"] = "png",  # noqa: A002 - the option's name
     json: bool = False,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from abair_pl.errors import InputError
@@ -44,7 +45,8 @@ class Tiling:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap_px * 2 < self.tile_px:
             message = (
-                f"overlap is {self.overlap_px} px and tile {self.tile_px} px; expected an overlap below half a tile"
+                f"overlap is {self.overlap_px} px and tile {self.tile_px} px; expected an overlap below half a tile: "
+                "lower --overlap-px or raise --tile-px"
             )
             raise InputError(message)
         if self.step_px < self.stride_px:
@@ -110,14 +112,14 @@ def tiled(image: Tensor, restore: Callable[[Tensor, Tile], Tensor], tiling: Tili
     Returns:
         ``(1, C, H, W)`` float32 on the image's device.
     """
-    total: Tensor | None = None
-    for tile in cut_into_tiles(image.shape[2], image.shape[3], tiling):
+    total = torch.empty(0)
+    for index, tile in enumerate(cut_into_tiles(image.shape[2], image.shape[3], tiling)):
         done = restore(tile.cut(image), tile).float().to(image.device)
-        if total is None:
+        if index == 0:
             shape = (1, done.shape[1], *image.shape[2:])
             total = torch.empty(shape, device=image.device, memory_format=torch.channels_last).zero_()
         tile.cut(total).addcmul_(done, tile.window.to(image.device))
-    return image if total is None else total
+    return total
 
 
 def _ramps(spans: list[tuple[int, int]], overlap_px: int) -> list[tuple[tuple[int, int], Tensor]]:
@@ -146,8 +148,8 @@ def restore_large(
 ) -> Tensor:
     """Restore an image in tiles that share what the backbone pools over all pixels, see :class:`WholeImage`.
 
-    It is pooled over in three rounds: a few crops at once, then twice all tiles one after the other, or up to 32 that
-    are evenly chosen. Each round brings tiles about ten times nearer to what the whole image at once would give.
+    It is pooled over in three rounds: a few crops at once, then twice all tiles one after the other, or 32 of them,
+    spread over the image. Each round brings tiles about ten times nearer to what the whole image at once would give.
 
     Args:
         restorer: What ``restore`` calls.
@@ -167,9 +169,7 @@ def restore_large(
     def run(part: Tensor, tiles: list[Tile]) -> Tensor:
         shape = [_rounded_up(side, multiple) for side in part.shape[2:]]
         corners = torch.tensor([tile.box[:2] for tile in tiles])
-        counts = part.new_zeros(len(tiles), 1, *shape)
-        for tile, count in zip(tiles, counts, strict=True):
-            count[0, : part.shape[2], : part.shape[3]] = tile.window
+        counts = torch.stack([_counts(tile, shape, (height, width)) for tile in tiles])[:, None]
         whole.look_at(torch.cat((corners, corners + torch.tensor(shape)), dim=1) / sides, counts.to(device))
         return restore(part.to(device, memory_format=torch.channels_last))
 
@@ -180,12 +180,32 @@ def restore_large(
         whole.end_round(last=False)
         tiles = list(cut_into_tiles(height, width, tiling))
         for rounds_left in reversed(range(_TILE_ROUNDS)):
-            for tile in tiles[:: -(-len(tiles) // _MEASURED_TILES)]:
+            for tile in _spread(tiles, _MEASURED_TILES):
                 run(tile.cut(image), [tile])
             whole.end_round(last=rounds_left == 0)
         return tiled(image, lambda pixels, tile: run(pixels, [tile]), tiling)
     finally:
         restorer.share(None)
+
+
+def _counts(tile: Tile, shape: list[int], image: tuple[int, int]) -> Tensor:
+    """What the pixels of a padded tile count: the padding beyond the image as in the whole, any other not at all."""
+    _, _, bottom, right = tile.box
+    below, beside = shape[0] - tile.window.shape[0], shape[1] - tile.window.shape[1]
+    window = F.pad(tile.window[None, None], (0, beside, 0, below), mode="replicate")[0, 0]
+    if bottom < image[0]:
+        window[tile.window.shape[0] :] = 0.0
+    if right < image[1]:
+        window[:, tile.window.shape[1] :] = 0.0
+    return window
+
+
+def _spread(tiles: list[Tile], most: int) -> list[Tile]:
+    """Up to so many tiles: one at random, but always the same, of each of as many equal stretches."""
+    if len(tiles) <= most:
+        return tiles
+    places = (torch.arange(most) + torch.rand(most, generator=torch.Generator().manual_seed(0))) * len(tiles) / most
+    return [tiles[index] for index in places.long().unique().tolist()]
 
 
 def _sample(height: int, width: int, tiling: Tiling) -> list[Tile]:

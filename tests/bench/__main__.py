@@ -10,8 +10,8 @@ if __name__ == "__main__":
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device.type}")
     bench_network(device, batch=8 if device.type == "cuda" else 1)
-    for preset in ("paper", "tiny"):
-        bench_blend(device, preset)
+    bench_blend(device, "paper", rounds=3)
+    bench_blend(device, "tiny")
     bench_synthesizer(device, batch=256 if device.type == "cuda" else 30)
     bench_share_of_step(device, "paper" if device.type == "cuda" else "tiny")
     bench_loader()

@@ -3,7 +3,7 @@
 from functools import partial
 
 import torch
-from tests.bench.timing import alternate, report, synchronized
+from tests.bench.timing import ROUNDS, alternate, report, synchronized
 
 from abair_pl.degradations import PAPER_FIVE
 from abair_pl.models.adapters import Adapter, LowRankUpdate, adaptable_layers
@@ -31,7 +31,7 @@ def one_by_one(blended: BlendedBackbone, image: torch.Tensor, weights: torch.Ten
 
 
 @torch.inference_mode()
-def bench_blend(device: torch.device, preset: str, size_px: int = 256) -> None:
+def bench_blend(device: torch.device, preset: str, size_px: int = 256, rounds: int = ROUNDS) -> None:
     """Print the ratios for one image and for four with different mixtures."""
     labels = len(PAPER_FIVE) + 1
     plain = Backbone(preset_config(preset), labels).to(device).eval()
@@ -42,13 +42,14 @@ def bench_blend(device: torch.device, preset: str, size_px: int = 256) -> None:
         image = torch.rand(batch, 3, size_px, size_px, device=device).to(memory_format=torch.channels_last)
         weights = torch.rand(batch, len(adapters), device=device).softmax(dim=1)
         maps = torch.rand(batch, len(adapters), size_px, size_px, device=device).softmax(dim=1)
-        singles = torch.eye(len(adapters), device=device)[:, None].expand(-1, batch, -1)
+        singles = torch.eye(len(adapters), device=device)[:, None]
         candidates = {
             "plain backbone": partial(plain, image),
             "soft blend of five adapters": partial(blended, image, weights),
             "pixel blend of five adapters": partial(blended, image, maps),
-            "label map, for the weights of pixel": partial(blended.segment, image),
-            "one forward an adapter (the usual way)": partial(one_by_one, blended, image, singles),
         }
+        if batch == 1:
+            candidates["label map, for the weights of pixel"] = partial(blended.segment, image)
+            candidates["one forward an adapter (the usual way)"] = partial(one_by_one, blended, image, singles)
         timed = {name: synchronized(device, run) for name, run in candidates.items()}
-        report(f"blend, preset {preset}, {batch} x {size_px}^2, {device.type}", alternate(timed), batch)
+        report(f"blend, preset {preset}, {batch} x {size_px}^2, {device.type}", alternate(timed, rounds), batch)

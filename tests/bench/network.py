@@ -55,7 +55,7 @@ def bench_network(device: torch.device, batch: int, size_px: int = 128) -> None:
     ExecutionConfig(checkpointing=True).apply_to(checkpointed)
     candidates["ours, fp32, checkpointing"] = training_step(checkpointed, here, bf16=False)
     timed = {name: synchronized(device, step) for name, step in candidates.items()}
-    report(f"training step, preset promptir, {batch} x {size_px}^2, {device.type}", alternate(timed), batch)
+    report(f"training step, preset promptir, {batch} x {size_px}^2, {device.type}", alternate(timed, rounds=5), batch)
     print(f"  largest difference of the results in fp32: {difference:.1e}")
     if device.type == "cuda":
         for name, step in candidates.items():

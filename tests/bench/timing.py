@@ -9,10 +9,10 @@ import torch
 ROUNDS = 7
 
 
-def alternate(candidates: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each candidate over rounds; the first round warms up."""
+def alternate(candidates: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median seconds of each candidate over rounds; one more, the first, warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    for round_index in range(ROUNDS + 1):
+    for round_index in range(rounds + 1):
         for name, run in candidates.items():
             start = time.perf_counter()
             run()

@@ -138,6 +138,7 @@ class BlendedBackbone(nn.Module):
         self.mixture = Mixture()
         self.whole: WholeImage | None = None
         self.backbone = backbone.requires_grad_(False)
+        self.backbone.checkpointing = False  # what is computed again would find other weights, or none
         for name in dict.fromkeys(layer for adapter in adapters.values() for layer in adapter):
             layer = adaptable_layer(backbone, name)
             parent, _, child = name.rpartition(".")
