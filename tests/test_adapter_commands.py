@@ -1,5 +1,6 @@
 """``abair-pl adapters``."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from abair_pl.bundle import Bundle, save_adapter, save_backbone
 from abair_pl.cli import main
 from abair_pl.data.manifest import file_sha256
-from abair_pl.models.adapters import AdapterMethod, ConvLoRA, LoRA, VeRA
+from abair_pl.errors import BundleError
+from abair_pl.models.adapters import AdapterMethod, ConvLoRA, LoRA, VeRA, read_method
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.weights import fixed_weights
 
@@ -157,7 +160,7 @@ def test_a_merged_bundle_restores_as_the_mixture(bundle: Bundle, tmp_path: Path)
     assert run("merge", bundle.path, "--weights", "rain=0.7,noise=0.3", "--output", tmp_path / "merged") == 0
     merged, image = Bundle.open(tmp_path / "merged"), torch.rand(1, 3, 24, 20)
     assert merged.config.adapters == {}
-    assert merged.config.estimated == []
+    assert merged.config.estimated == {}
     assert merged.config.degradations == bundle.config.degradations
     facts = merged.config.provenance["pretrain"]
     assert facts["merged"] == "rain=0.7,noise=0.3"
@@ -193,6 +196,73 @@ def test_an_adapter_whose_files_are_gone_is_listed_as_missing_and_can_be_removed
 ) -> None:
     shutil.rmtree(bundle_copy / "adapters" / "rain")
     assert run("list", bundle_copy) == 0
-    assert capsys.readouterr().out.splitlines()[0].endswith("missing: remove it, or train it again")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("missing: remove it, or train it again")
+    assert lines[-1] == "estimator: not usable, files of rain are missing"
     assert run("remove", bundle_copy, "--name", "rain") == 0
     assert "rain" not in Bundle.open(bundle_copy).config.adapters
+
+
+def test_list_tells_an_exchanged_adapter_and_a_missing_estimator(
+    bundle_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = bundle_copy / "adapters" / "noise" / "adapter_model.safetensors"
+    shutil.copy(bundle_copy / "adapters" / "rain" / file.name, file)
+    assert run("list", bundle_copy) == 0
+    expected = "estimator: out of date, run phase III (adapters have changed since)"
+    assert capsys.readouterr().out.splitlines()[-1] == expected
+    (bundle_copy / "estimator.safetensors").unlink()
+    assert run("list", bundle_copy) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "estimator: missing (estimator.safetensors), run phase III"
+
+
+def test_an_adapter_that_was_exchanged_under_its_name_retires_the_estimator(
+    bundle_copy: Path, snow: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("remove", bundle_copy, "--name", "low_light") == 0
+    assert run("add", bundle_copy, "--source", snow.path / "adapters" / "snow", "--name", "low_light") == 0
+    assert "out of date" in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(BundleError, match="run phase III"):
+        Bundle.open(bundle_copy).estimator()
+
+
+def test_an_adapter_with_damage_is_refused_before_anything_is_written(
+    bundle_copy: Path, snow: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = snow.path / "adapters" / "snow" / "adapter_model.safetensors"
+    save_file({name: value * torch.nan for name, value in load_file(file).items()}, file)
+    fails(
+        capsys, bundle_copy, "add", bundle_copy, "--source", file.parent, says=f"adapter {file.parent} cannot be read"
+    )
+
+
+def test_a_name_that_is_taken_meanwhile_is_refused(
+    bundle_copy: Path, snow: Bundle, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process adds one of the same name while this one reads its own."""
+    add = ("add", bundle_copy, "--source", snow.path / "adapters" / "snow")
+
+    def slow(*arguments: Any) -> AdapterMethod:
+        monkeypatch.undo()
+        assert run(*add) == 0
+        return read_method(*arguments)
+
+    monkeypatch.setattr("abair_pl.adapter_commands.read_method", slow)
+    assert run(*add) == 2
+    assert "has an adapter 'snow' already" in capsys.readouterr().err
+
+
+def test_a_name_that_leads_out_of_the_bundle_removes_nothing(
+    bundle_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = bundle_copy.parent / "victim"
+    victim.mkdir()
+    (victim / "mine").write_text("mine")
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    values["adapters"]["../../victim"] = values["adapters"]["rain"]
+    file.write_text(json.dumps(values))
+    fails(
+        capsys, bundle_copy, "remove", bundle_copy, "--name=../../victim", says="'../../victim' cannot name an adapter"
+    )
+    assert (victim / "mine").exists()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from abair_pl.bundle import Bundle, save_backbone, save_estimator
+from abair_pl.bundle import Bundle, check_target, save_backbone, save_estimator
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError, InputError
 from abair_pl.models.backbone import Backbone
@@ -30,6 +30,20 @@ DAMAGED: dict[str, str | dict[str, Any]] = {
     "a threshold that is no number": {"calibration": {"threshold": "high"}},
     "an adapter of no method": {"adapters": {"rain": {"rank": 4, "alpha": 4.0}}},
     "an adapter with a surplus setting": {"adapters": {"rain": {"method": "vera", "alpha": 4.0}}},
+    "an adapter outside of the bundle": {"adapters": {"../../victim": {"method": "lora", "rank": 4, "alpha": 4.0}}},
+    "an adapter with a rank that is no number": {"adapters": {"rain": {"method": "lora", "rank": "4", "alpha": 4.0}}},
+    "degradations that are no list": {"degradations": "rain"},
+    "degradations that are no names": {"degradations": [1, 2, 3, 4, 5]},
+    "a digest that is no text": {"backbone_sha256": 7},
+    "a digest of the estimator that is no text": {"estimator_sha256": []},
+    "a temperature that is no number": {"calibration": {"temperature": True}},
+    "a temperature beyond numbers": {"calibration": {"temperature": 10**400}},
+    "a provenance that is a list": {"provenance": []},
+    "a phase of another type": {"provenance": {"pretrain": 3}},
+    "a preset that is no name": {"preset": 3},
+    "an estimated adapter without digest": {"estimated": {"rain": None}},
+    "estimated adapters of another type": {"estimated": [[]]},
+    "adapters in a list": {"adapters": ["rain"]},
     "an impossible adapter": {"adapters": {"rain": {"method": "lora", "rank": 0, "alpha": 4.0}}},
 }
 
@@ -98,6 +112,67 @@ def test_damaged_configuration_is_named(bundle_copy: Path, damage: str) -> None:
         file.write_text(json.dumps(values))
     with pytest.raises(BundleError, match=str(file)):
         Bundle.open(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"dim": 8.0}, {"dim": True}, {"blocks": [1, 1]}, {"blocks": "1111"}, {"heads": [1, 1, 2.0, 2]}, {"gain": 1}),
+        *({"expansion": "2"}, {"expansion": float("nan")}, {"prompts": None}, {"prompt_dims": [4, 4, 4, 4]}),
+    ],
+    ids=str,
+)
+def test_a_size_of_another_type_is_named(bundle_copy: Path, change: dict[str, Any]) -> None:
+    file, (name,) = bundle_copy / "config.json", change
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "architecture": {**values["architecture"], **change}}))
+    with pytest.raises(BundleError, match=rf"config\.json is damaged \({name} is .*; expected "):
+        Bundle.open(bundle_copy)
+
+
+def test_a_digest_of_null_is_damage(bundle_copy: Path) -> None:
+    file = bundle_copy / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "backbone_sha256": None}))
+    with pytest.raises(BundleError, match=r"is damaged \(backbone_sha256 is null"):
+        Bundle.open(bundle_copy)
+
+
+def test_memory_is_taken_for_the_right_file_alone(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bundle_copy / "backbone.safetensors").write_bytes(b"another")
+    monkeypatch.setattr("abair_pl.bundle.Backbone", lambda *_: pytest.fail("the backbone was made"))
+    with pytest.raises(BundleError, match="has sha256"):
+        Bundle.open(bundle_copy).backbone()
+
+
+def exchange(bundle: Path) -> None:
+    """Give one adapter the weights of another, of the same rank."""
+    shutil.copy(bundle / "adapters" / "rain" / "adapter_model.safetensors", bundle / "adapters" / "noise")
+
+
+def test_an_estimator_of_other_weights_is_out_of_date(bundle_copy: Path) -> None:
+    assert Bundle.open(bundle_copy).estimator_is_current
+    exchange(bundle_copy)
+    bundle = Bundle.open(bundle_copy)
+    assert not bundle.estimator_is_current
+    with pytest.raises(BundleError, match=r"as they were before, its adapters are rain, .*; run phase III"):
+        bundle.estimator()
+    save_estimator(bundle_copy, bundle, Estimator(4, 6), {}).estimator()
+
+
+def test_an_estimator_from_before_weights_counted_is_out_of_date(bundle_copy: Path, names: list[str]) -> None:
+    file = bundle_copy / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "estimated": names}))
+    bundle = Bundle.open(bundle_copy)
+    assert list(bundle.config.estimated) == names
+    assert not bundle.estimator_is_current
+
+
+def test_a_missing_adapter_file_is_a_bundle_error_when_a_target_is_checked(bundle: Bundle, bundle_copy: Path) -> None:
+    file = bundle_copy / "adapters" / "haze" / "adapter_model.safetensors"
+    file.unlink()
+    assert not Bundle.open(bundle_copy).estimator_is_current
+    with pytest.raises(BundleError, match=f"{file} cannot be read"):
+        check_target(bundle_copy, bundle, with_adapters=True)
 
 
 def test_another_version_is_named_whatever_it_holds(bundle_copy: Path) -> None:

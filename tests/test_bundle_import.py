@@ -1,4 +1,5 @@
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,42 @@ def test_file_without_state_dict(held: object, tmp_path: Path, capfd: pytest.Cap
 def test_tensors_that_do_not_fit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     torch.save({"params": STATE}, tmp_path / "checkpoint.pth")
     assert "does not fit restormer" in refused(tmp_path / "checkpoint.pth", capfd)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "what"),
+    [
+        (torch.eye(3).to_sparse(), "is sparse"),
+        (torch.empty(3, device="meta"), "has no values"),
+        (torch.zeros(3, dtype=torch.complex64), "holds complex64"),
+        (torch.zeros(3, dtype=torch.bool), "holds bool"),
+        (torch.zeros(3, dtype=torch.int64), "holds int64"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_tensors_that_hold_no_plain_numbers(
+    tensor: Tensor, what: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"params": {**STATE, "odd": tensor}}, tmp_path / "checkpoint.pth")
+    assert f"odd {what}; expected dense tensors of real numbers" in refused(tmp_path / "checkpoint.pth", capfd)
+
+
+@pytest.mark.parametrize("error", [struct.error, AssertionError, RecursionError, OverflowError, MemoryError])
+def test_whatever_a_reader_raises_is_one_line(
+    error: type[Exception], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    (tmp_path / "checkpoint.pth").write_bytes(b"anything")
+    monkeypatch.setattr(torch, "load", fail)
+    assert "checkpoint.pth is damaged or no checkpoint" in refused(tmp_path / "checkpoint.pth", capfd)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x02G\x00", b"\x80\x02J\x00", b"\x80\x02X\xff"])
+def test_pickles_that_end_in_a_number(content: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "checkpoint.pth").write_bytes(content)
+    assert "checkpoint.pth is damaged or no checkpoint" in refused(tmp_path / "checkpoint.pth", capfd)
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_weights_that_cannot_be_written_leave_the_bundle_as_it_was(
         raise InterruptedWriteError
 
     before = hashes(bundle_copy)
-    monkeypatch.setattr("abair_pl.bundle.save_file", fail)
+    monkeypatch.setattr("abair_pl.module_files.save_file", fail)
     monkeypatch.setattr("peft.PeftModel.save_pretrained", fail)
     with pytest.raises(InterruptedWriteError):
         save_anything(what, bundle_copy, make_backbone, make_adapter)

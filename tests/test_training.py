@@ -63,7 +63,7 @@ def test_three_phases_hand_over_through_bundles(small: list[str], sample_shards:
 
     final = Bundle.open(bundles["estimator"])
     assert final.config.degradations == ["rain", "noise"]
-    assert list(final.config.adapters) == ["rain", "noise"] == final.config.estimated
+    assert list(final.config.adapters) == ["rain", "noise"] == list(final.config.estimated)
     assert final.config.provenance["pretrain"]["samples_seen"] == 4
     assert final.config.backbone_sha256 == Bundle.open(bundles["pretrain"]).config.backbone_sha256
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from abair_pl.atomic import locked, scratch
-from abair_pl.bundle import Bundle, insert_adapter, save_backbone
+from abair_pl.bundle import ESTIMATOR_FILE, Bundle, insert_adapter, save_backbone
 from abair_pl.bundle_config import write_config
+from abair_pl.bundle_output import check_output
 from abair_pl.errors import InputError
 from abair_pl.models.adapters import ADAPTER_FILES, check_adapter_name, merge_adapters, read_method
 from abair_pl.models.weights import fixed_weights, parse_weights
@@ -36,11 +37,18 @@ def list_adapters(bundle: Path, /) -> None:
 
 
 def _estimator(bundle: Bundle) -> str:
-    known, present = bundle.config.estimated, list(bundle.config.adapters)
+    known, present = list(bundle.config.estimated), list(bundle.config.adapters)
     if not known:
         return "none, run phase III"
     if known != present:
         return f"out of date, run phase III (it knows {', '.join(known)})"
+    gone = [name for name in present if not all((bundle.path / "adapters" / name / f).exists() for f in ADAPTER_FILES)]
+    if gone:
+        return f"not usable, files of {', '.join(gone)} are missing"
+    if not (bundle.path / ESTIMATOR_FILE).exists():
+        return f"missing ({ESTIMATOR_FILE}), run phase III"
+    if not bundle.estimator_is_current:
+        return "out of date, run phase III (adapters have changed since)"
     return "up to date"
 
 
@@ -60,11 +68,8 @@ def add_adapter(bundle: Path, /, source: Path, name: str | None = None) -> None:
     folder, facts = _source(source, name)
     chosen = name or folder.name
     check_adapter_name(chosen)
-    if chosen in target.config.adapters:
-        message = f"{bundle} has an adapter '{chosen}' already; remove it first, or choose another --name"
-        raise InputError(message)
     method = read_method(folder, target.config.backbone_sha256, target.backbone())
-    insert_adapter(bundle, target, chosen, partial(_copy, folder, chosen), method, facts)
+    insert_adapter(bundle, target, chosen, partial(_copy, folder, chosen), method, facts, new=True)
     print(f"{bundle}: added {chosen}")
     list_adapters(bundle)
 
@@ -123,16 +128,15 @@ def merge(bundle: Path, /, weights: str, output: Path) -> None:
         output: The bundle to write; one that is there is kept as NAME.previous.
 
     Raises:
-        InputError: The weights have another form, name no adapter, or name a Conv-LoRA; or output is the bundle.
+        InputError: The weights have another form, name no adapter, or name a Conv-LoRA; or output overlaps the
+            bundle, or is something else than a bundle.
         BundleError: There is no bundle, or it is damaged.
     """
     mixture = parse_weights(weights)
     opened = Bundle.open(bundle)
     config = opened.config
     fixed_weights(mixture, list(config.adapters), 1)  # for its checks
-    if output.resolve() == bundle.resolve():
-        message = f"--output is {output}, the bundle itself; expected another directory"
-        raise InputError(message)
+    check_output(output, bundle)
     backbone = opened.backbone()
     merge_adapters(backbone, opened.adapters(list(mixture)), mixture)
     facts = {**config.provenance.get("pretrain", {}), "merged": weights, "merged_into": config.backbone_sha256}

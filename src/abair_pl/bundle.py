@@ -5,24 +5,22 @@ and a save that fails puts back what it had replaced.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-
 from abair_pl.atomic import locked, replacing, scratch
 from abair_pl.bundle_config import BundleConfig, read_config, write_config
+from abair_pl.bundle_output import check_output, is_free
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError, InputError
-from abair_pl.models.adapters import Adapter, AdapterMethod, load_adapter
+from abair_pl.models.adapters import WEIGHTS_FILE, Adapter, AdapterMethod, check_adapter_name, load_adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.calibration import Calibration
 from abair_pl.models.estimator import Estimator
+from abair_pl.module_files import load_module, save_module
 
 BACKBONE_FILE = "backbone.safetensors"
 ESTIMATOR_FILE = "estimator.safetensors"
@@ -55,9 +53,12 @@ class Bundle:
         Raises:
             BundleError: The file is not the one that the configuration names, or does not fit the architecture.
         """
-        backbone = Backbone(self.config.architecture, len(self.config.degradations) + 1)
-        _load(backbone, self.path / BACKBONE_FILE, self.config.backbone_sha256)
-        return backbone
+        config = self.config
+        return load_module(
+            lambda: Backbone(config.architecture, len(config.degradations) + 1),
+            self.path / BACKBONE_FILE,
+            config.backbone_sha256,
+        )
 
     def adapters(self, names: list[str] | None = None) -> dict[str, Adapter]:
         """Adapters by name, all in their order if no names are given.
@@ -91,42 +92,43 @@ class Bundle:
         Raises:
             BundleError: Phase III has not been run, or has not seen the adapters that there are now.
         """
-        known, present = self.config.estimated, list(self.config.adapters)
-        if not known or known != present:
+        known, present = list(self.config.estimated), list(self.config.adapters)
+        if not self.estimator_is_current:
             found = f"estimates {', '.join(known)}" if known else "has no estimator"
+            found += " as they were before" if known and known == present else ""
             adapters = ", ".join(present) or "none"
             message = f"{self.path} {found}, its adapters are {adapters}; run phase III: configs/estimator.yaml"
             raise BundleError(message)
-        estimator = Estimator(self.config.architecture.estimator_dim, len(known) + 1)
-        _load(estimator, self.path / ESTIMATOR_FILE, self.config.estimator_sha256)
-        return estimator
+        dim, classes = self.config.architecture.estimator_dim, len(known) + 1
+        return load_module(lambda: Estimator(dim, classes), self.path / ESTIMATOR_FILE, self.config.estimator_sha256)
+
+    @property
+    def estimator_is_current(self) -> bool:
+        """Whether there is an estimator of these very adapters: the same names, order and weights."""
+        if list(self.config.estimated) != list(self.config.adapters) or not self.config.adapters:
+            return False
+        try:
+            return self.adapter_digests() == self.config.estimated
+        except BundleError:
+            return False
+
+    def adapter_digests(self) -> dict[str, str]:
+        """The sha256 of the weights of each adapter, by name.
+
+        Raises:
+            BundleError: A file is missing.
+        """
+        return {name: _adapter_sha256(self.path / "adapters" / name / WEIGHTS_FILE) for name in self.config.adapters}
 
 
-def _load(module: nn.Module, file: Path, sha256: str) -> None:
-    """Load safetensors into a module, after a check that the file is the right one and fits."""
+def _adapter_sha256(file: Path) -> str:
     try:
-        digest = file_sha256(file)
-        if digest != sha256:
-            message = f"{file} has sha256 {digest[:12]}, config.json expects {sha256[:12]}; copy or train it again"
-            raise BundleError(message)
-        tensors = load_file(file)
-    except FileNotFoundError:
-        message = f"{file} is missing; copy the whole bundle, or train it again"
-        raise BundleError(message) from None
-    except (OSError, SafetensorError) as error:
-        message = f"{file} is damaged ({error}); copy or train it again"
+        return file_sha256(file)
+    except OSError as error:
+        message = (
+            f"{file} cannot be read ({error.strerror}); copy the whole bundle, or remove or train the adapter again"
+        )
         raise BundleError(message) from error
-    found, expected = _shapes(tensors), _shapes(module.state_dict())
-    unlike = sorted(name for name, _ in found.items() ^ expected.items())
-    if unlike:
-        holds, expects = (shapes.get(unlike[0], "nothing") for shapes in (found, expected))
-        message = f"{file} has {holds} as {unlike[0]}, config.json expects {expects}; copy or train it again"
-        raise BundleError(message)
-    module.load_state_dict(tensors)
-
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def shipped_bundle() -> Path:
@@ -155,18 +157,20 @@ def save_backbone(
         provenance: Facts about the training.
 
     Raises:
-        InputError: The backbone has other labels than clean and the degradations.
+        InputError: The backbone has other labels than clean and the degradations, or there is something else than a
+            bundle at the path or at ``<name>.previous``.
     """
     if backbone.labels != len(degradations) + 1:
         names = ", ".join(["clean", *degradations])
         message = f"the backbone has {backbone.labels} labels; expected {names}: name what it was trained on"
         raise InputError(message)
-    with scratch(path) as folder:
-        digest = _save_module(backbone, folder / BACKBONE_FILE)
+    target = check_output(path)
+    with scratch(target) as folder:
+        digest = save_module(backbone, folder / BACKBONE_FILE)
         config = BundleConfig(preset, backbone.architecture, degradations, digest, provenance={"pretrain": provenance})
         write_config(folder, config)
-        with replacing(folder, path, keep=True):
-            bundle = Bundle.open(path)
+        with replacing(folder, target, keep=not is_free(target)):
+            bundle = Bundle.open(target)
     return bundle
 
 
@@ -198,10 +202,19 @@ def insert_adapter(
     write: Callable[[Path], None],
     method: AdapterMethod,
     provenance: dict[str, Any],
+    new: bool = False,
 ) -> Bundle:
-    """As :func:`save_adapter`, for an adapter that ``write`` puts into ``<folder>/<name>``."""
+    """As :func:`save_adapter`, for an adapter that ``write`` puts into ``<folder>/<name>``; none is replaced if new.
+
+    Raises:
+        InputError: The name cannot be an adapter's; or one of that name is there, and it should be new.
+    """
+    check_adapter_name(name)
     with locked(path):
         current = _current(path, base)
+        if new and name in current.adapters:
+            message = f"{path} has an adapter '{name}' already; remove it first, or choose another --name"
+            raise InputError(message)
         made = {**current.adapters, name: method}
         # In the order of the labels, then as they came: trained side by side, they finish in any order.
         adapters = {known: made[known] for known in dict.fromkeys([*current.degradations, *made]) if known in made}
@@ -235,19 +248,13 @@ def save_estimator(
     with locked(path):
         current = _current(path, base, with_adapters=True)
         facts = {**current.provenance, "estimator": provenance}
-        names = list(base.config.adapters)
+        digests = base.adapter_digests()
         with scratch(path / ESTIMATOR_FILE) as folder:
-            digest = _save_module(estimator, folder / ESTIMATOR_FILE)
+            digest = save_module(estimator, folder / ESTIMATOR_FILE)
             with replacing(folder / ESTIMATOR_FILE, path / ESTIMATOR_FILE):
-                made = replace(current, estimated=names, estimator_sha256=digest, calibration=calibration)
+                made = replace(current, estimated=digests, estimator_sha256=digest, calibration=calibration)
                 write_config(path, replace(made, provenance=facts))
     return Bundle.open(path)
-
-
-def _save_module(module: nn.Module, file: Path) -> str:
-    """Write a module's weights as contiguous float32 safetensors, and give the file's sha256."""
-    save_file({name: value.detach().cpu().float().contiguous() for name, value in module.state_dict().items()}, file)
-    return file_sha256(file)
 
 
 def _current(path: Path, base: Bundle, with_adapters: bool = False) -> BundleConfig:
@@ -271,18 +278,18 @@ def check_target(path: Path, base: Bundle, with_adapters: bool = False) -> None:
         with_adapters: The adapters must be the same, too.
 
     Raises:
-        BundleError: The bundle at ``path`` has another backbone, or other adapters.
+        BundleError: The bundle at ``path`` has another backbone or other adapters, or files of adapters are missing.
     """
     if not (path / "config.json").exists():
         return
     current = Bundle.open(path)
     same = current.config.backbone_sha256 == base.config.backbone_sha256
-    if not same or (with_adapters and _adapter_digests(current) != _adapter_digests(base)):
+    if not same or (with_adapters and _weights(current) != _weights(base)):
         what = "adapters" if same else "backbone"
         message = f"{path} has other {what} than {base.path}; choose another save_to, or remove the bundle there"
         raise BundleError(message)
 
 
-def _adapter_digests(bundle: Bundle) -> list[tuple[str, str]]:
-    folder = bundle.path / "adapters"
-    return [(name, file_sha256(folder / name / "adapter_model.safetensors")) for name in bundle.config.adapters]
+def _weights(bundle: Bundle) -> list[tuple[str, str]]:
+    """The digests of the adapters in their order, which counts."""
+    return list(bundle.adapter_digests().items())

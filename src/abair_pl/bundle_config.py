@@ -9,11 +9,13 @@ from typing import Any
 from abair_pl.atomic import write_text
 from abair_pl.card import model_card
 from abair_pl.errors import BundleError, InputError
-from abair_pl.models.adapters import AdapterMethod, adapter_method
+from abair_pl.models.adapters import AdapterMethod, adapter_method, check_adapter_name
 from abair_pl.models.calibration import Calibration
 from abair_pl.models.presets import BackboneConfig
 
 FORMAT_VERSION = 2
+
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, InputError)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class BundleConfig:
         degradations: Those of the segmentation head, in the order of its labels; 0 is clean.
         backbone_sha256: Digest of the backbone's file.
         adapters: How each adapter was made, by name, in the order of the weights.
-        estimated: The adapters that the estimator knows, in the order of its classes; empty without one.
+        estimated: The adapters that the estimator knows, in the order of its classes, and the sha256 of the weights
+            that each had; empty without one.
         estimator_sha256: Digest of the estimator's file; empty without one.
         calibration: How the estimator's logits are read.
         provenance: For each phase, where its weights come from.
@@ -38,7 +41,7 @@ class BundleConfig:
     degradations: list[str]
     backbone_sha256: str
     adapters: dict[str, AdapterMethod] = field(default_factory=dict)
-    estimated: list[str] = field(default_factory=list)
+    estimated: dict[str, str] = field(default_factory=dict)
     estimator_sha256: str = ""
     calibration: Calibration = field(default_factory=Calibration)
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -66,7 +69,7 @@ def read_config(path: Path) -> BundleConfig:
     except BundleError as error:  # of an adapter method
         message = f"{file}: {error}"
         raise BundleError(message) from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, InputError) as error:
+    except _DAMAGE as error:
         message = f"{file} is damaged ({error}); expected the config.json of a bundle: train or copy it again"
         raise BundleError(message) from error
     message = (
@@ -79,10 +82,42 @@ def read_config(path: Path) -> BundleConfig:
 def _parsed(values: Mapping[str, Any]) -> BundleConfig:
     """The configuration of JSON values, whose lists are tuples in the architecture."""
     sizes: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in values["architecture"].items()}
-    adapters = {name: adapter_method(settings) for name, settings in values["adapters"].items()}
+    if isinstance(estimated := values.get("estimated"), list):  # as it was before weights counted: out of date
+        values = {**values, "estimated": dict.fromkeys(estimated, "")}
+    _check_types(values)
+    adapters = {}
+    for name, settings in values["adapters"].items():
+        check_adapter_name(name)
+        adapters[name] = adapter_method(settings)
     calibration = Calibration(**values["calibration"])
     made = {"architecture": BackboneConfig(**sizes), "adapters": adapters, "calibration": calibration}
     return BundleConfig(**{**values, **made})
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for the first value of another type than :class:`BundleConfig` has."""
+    calibration, provenance = values["calibration"], values["provenance"]
+    checks = {
+        "preset": isinstance(values["preset"], str),
+        "degradations": _texts(values["degradations"]),
+        "backbone_sha256": _texts([values["backbone_sha256"]]),
+        "estimator_sha256": _texts([values["estimator_sha256"]]),
+        "adapters": isinstance(values["adapters"], dict),
+        "estimated": isinstance(values["estimated"], dict) and _texts([*values["estimated"].values()]),
+        "provenance": isinstance(provenance, dict) and all(isinstance(facts, dict) for facts in provenance.values()),
+        "calibration": isinstance(calibration, dict)
+        and all(
+            type(value) in (int, float) or (key, value) == ("threshold", None) for key, value in calibration.items()
+        ),
+    }
+    for name, right in checks.items():
+        if not right:
+            message = f"{name} is {json.dumps(values[name])[:60]}, which is of another type"
+            raise ValueError(message)
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def write_config(path: Path, config: BundleConfig) -> None:

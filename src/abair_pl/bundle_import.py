@@ -3,24 +3,19 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from abair_pl.bundle import save_backbone
+from abair_pl.bundle_output import check_output
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import InputError
 from abair_pl.models.published import Published, published_backbone
 
 _CONTAINERS = ("params_ema", "params", "state_dict")
 _PREFIXES = ("module.", "net.", "module.")
-_UNREADABLE = (
-    *(OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError),
-    *(EOFError, UnpicklingError, SafetensorError),
-)
 
 
 def import_bundle(checkpoint: Path, /, from_: Published, output: Path) -> None:
@@ -34,8 +29,10 @@ def import_bundle(checkpoint: Path, /, from_: Published, output: Path) -> None:
         output: The bundle to write; one that is there is kept as NAME.previous.
 
     Raises:
-        InputError: The file cannot be read so, or its tensors do not fit the network.
+        InputError: The file cannot be read so, or its tensors do not fit the network; or something else than a bundle
+            is at the output, or the file is in it.
     """
+    check_output(output, checkpoint)
     backbone = published_backbone(from_, read_checkpoint(checkpoint))
     provenance = {"imported_from": from_, "file": checkpoint.name, "file_sha256": file_sha256(checkpoint)}
     save_backbone(output, backbone, from_, [], provenance)
@@ -63,7 +60,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         message = f"there is no {file}; expected a checkpoint: docs/known-weights.md says where they are published"
         raise InputError(message) from None
-    except _UNREADABLE as error:
+    except Exception as error:  # of a damaged pickle, any
         raise _unreadable(file, error) from None
     for container in _CONTAINERS:
         if isinstance(held, Mapping) and isinstance(held.get(container), Mapping):
@@ -76,10 +73,26 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         )
         raise InputError(message)
     state = {str(name): value for name, value in held.items()}
+    for name, value in state.items():
+        _check_plain(file, name, value)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def _check_plain(file: Path, name: str, value: Tensor) -> None:
+    """Refuse what holds no plain real numbers."""
+    kinds = {
+        "has no values": value.is_meta,
+        "is sparse": value.layout != torch.strided,
+        "is quantized": value.is_quantized,
+        f"holds {str(value.dtype).removeprefix('torch.')}": not value.is_floating_point(),
+    }
+    for what, found in kinds.items():
+        if found:
+            message = f"{file}: {name} {what}; expected dense tensors of real numbers: save the network's state_dict()"
+            raise InputError(message)
 
 
 def _unreadable(file: Path, error: Exception) -> InputError:

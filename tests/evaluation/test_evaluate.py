@@ -252,6 +252,16 @@ def test_an_estimator_of_other_adapters_does_not_stop_a_fixed_blend(
     assert "estimator" not in results
 
 
+def test_an_estimator_of_an_exchanged_adapter_is_not_scored(
+    run: Callable[..., dict[str, Any]], bundle_copy: Path, tmp_path: Path
+) -> None:
+    file = bundle_copy / "adapters" / "noise" / "adapter_model.safetensors"
+    shutil.copy(bundle_copy / "adapters" / "rain" / file.name, file)
+    (tmp_path / "large").mkdir()
+    Image.effect_noise((260, 260), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
+    assert "estimator" not in run(bundle=bundle_copy, clean=tmp_path / "large", degrade=["noise"], blend=["none"])
+
+
 def test_pairs_without_partner_are_refused(run: Callable[..., dict[str, Any]], clean: Path, noisy: Path) -> None:
     (noisy / "photo-5.png").unlink()
     with pytest.raises(InputError, match="1 images have no partner of the same stem, such as 'photo-5'"):

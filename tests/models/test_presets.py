@@ -77,6 +77,16 @@ def test_sizes_below_their_least_are_refused(change: dict[str, Any]) -> None:
         BackboneConfig(**{**VALID, **change})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"dim": 8.0}, {"dim": "8"}, {"prompts": True}, {"heads": (1, 1, 2)}, {"blocks": [1, 1, 1, 1]}, {"gain": 1}],
+)
+def test_sizes_of_another_type_are_refused(change: dict[str, Any]) -> None:
+    (name,) = change
+    with pytest.raises(InputError, match=f"{name} is .*; expected .*: set it"):
+        BackboneConfig(**{**VALID, **change})
+
+
 @pytest.mark.parametrize("name", ["window_px", "refinement_blocks", "prompts", "head_dim", "head_blocks"])
 def test_parts_can_be_left_out(name: str) -> None:
     with torch.device("meta"):

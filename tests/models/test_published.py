@@ -78,7 +78,16 @@ def test_prompts_of_another_size(prompted: State) -> None:
 def test_promptir_without_prompts(prompted: State, state: State) -> None:
     without = {name: value for name, value in prompted.items() if not name.startswith("prompt")}
     assert "decoder=True" in refusal("promptir", without)
-    assert "--from restormer" in refusal("promptir", state)
+    message = refusal("promptir", {**state, "extra": torch.empty(1)})
+    assert "--from restormer" in message
+    assert re.search(r"has no prompts: .* instead of .*; and \d+ more; expected PromptIR", message)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite(value: float) -> None:
+    state = Restormer().state_dict()
+    state["latent.7.attn.temperature"][0] = value
+    assert "latent.7.attn.temperature has values that are not finite" in refusal("restormer", state)
 
 
 def test_promptir_is_not_restormer(prompted: State) -> None:

@@ -106,3 +106,7 @@ def test_weights_of_another_form_are_refused(text: str) -> None:
 def test_weights_that_are_no_numbers_are_refused(number: str) -> None:
     with pytest.raises(InputError, match=number):
         parse_weights(f"rain={number}")
+
+
+def test_pixel_weights_without_adapters_are_none() -> None:
+    assert pixel_weights(torch.rand(2, 3, 4, 5), ["rain", "haze"], []).shape == (2, 0, 4, 5)

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_fit_trains_the_estimator_and_saves_it(
     assert changed == {name for name in before if name.startswith("estimator.")}
     assert {"train/classification", "train/accuracy", "val/accuracy", "val/psnr/rain"} <= set(trainer.callback_metrics)
     saved = Bundle.open(module.save_to)
-    assert saved.config.estimated == list(bundle.config.adapters)
+    assert saved.config.estimated == bundle.adapter_digests()
     assert saved.config.provenance["estimator"]["steps"] == 2
     weights = saved.estimator().state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in module.estimator.state_dict().items())
@@ -265,3 +266,12 @@ def test_an_unfrozen_restorer_is_refused(
     module.restorer.backbone.output.weight.requires_grad_()
     with pytest.raises(TrainingError, match=r"restorer\.backbone\.output\.weight is frozen or trained against"):
         fit(module, [make_batch([1])])
+
+
+def test_an_estimator_of_an_exchanged_adapter_is_no_start(
+    bundle_copy: Path, fast: OptimizationConfig, tmp_path: Path
+) -> None:
+    assert EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast).has_weights
+    file = bundle_copy / "adapters" / "noise" / "adapter_model.safetensors"
+    shutil.copy(bundle_copy / "adapters" / "rain" / file.name, file)
+    assert not EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast).has_weights

@@ -92,3 +92,10 @@ def test_a_preset_without_segmentation_head_says_what_to_set(tmp_path: Path) -> 
         InputError, match=r"restormer has no segmentation head; expected --model\.segmentation_weight 0"
     ):
         PretrainModule(tmp_path / "bundle", preset="restormer")
+
+
+def test_a_folder_of_photographs_is_not_replaced(module: PretrainModule) -> None:
+    module.save_to.mkdir()
+    (module.save_to / "photo.jpg").touch()
+    with pytest.raises(InputError, match="bundle"):
+        module.check_save_to()

@@ -70,7 +70,7 @@ def evaluate(
         if mode not in (known := ["oracle", *model.blends]):
             raise unknown_name(mode, "blend", known)
     make_folder(output)
-    scored = model.names if model.bundle.config.estimated == model.names else []  # else phase III is to be run again
+    scored = model.names if model.bundle.estimator_is_current else []  # else phase III is to be run again
     rows: list[dict[str, Any]] = []
     shown: dict[str, list[tuple[str, Tensor]]] = {}
     counts: dict[str, int] = {}

@@ -1,7 +1,7 @@
 """Layers of the restoration network, in the terms of Restormer (Zamir et al., CVPR 2022).
 
 All of them take and give ``(B, C, H, W)`` and are written for channels-last memory, where the permutations below
-are views and not copies. Normalisation runs in float32 whatever the autocast.
+are views and not copies. Normalisation accumulates in float32 whatever the autocast.
 """
 
 import torch

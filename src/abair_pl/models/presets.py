@@ -1,6 +1,8 @@
 """Sizes of the network by name."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from typing import get_args
 
 from abair_pl.errors import InputError, unknown_name
 
@@ -31,7 +33,7 @@ class BackboneConfig:
         estimator_dim: Channels of the estimator's first stage.
 
     Raises:
-        InputError: A size is not positive, ``dim`` is odd, or heads do not divide the channels.
+        InputError: A size is of another type or not positive, ``dim`` is odd, or heads do not divide the channels.
     """
 
     dim: int
@@ -51,6 +53,7 @@ class BackboneConfig:
     estimator_dim: int = 24
 
     def __post_init__(self) -> None:
+        self._check_types()
         sizes = [self.dim, self.unshuffle, self.estimator_dim, *self.blocks, *self.heads]
         sizes += [int(self.dim * self.expansion), *self.prompt_dims, *self.prompt_sizes_px]
         optional = (self.window_px, self.refinement_blocks, self.prompts, self.head_dim, self.head_blocks)
@@ -72,6 +75,22 @@ class BackboneConfig:
                 if channels % count:
                     message = f"{place} {index} has {channels} channels and {count} heads; heads must divide them"
                     raise InputError(message)
+
+    def _check_types(self) -> None:
+        """A value from JSON may be of any type; ``True`` and ``1.0`` are no sizes."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is float:
+                right, expected = type(value) in (int, float) and math.isfinite(value), "a finite number"
+            elif isinstance(field.type, type) and field.type in (int, bool):
+                right, expected = type(value) is field.type, "a whole number" if field.type is int else "true or false"
+            else:
+                count = len(get_args(field.type))
+                right = isinstance(value, tuple) and len(value) == count and all(type(size) is int for size in value)
+                expected = f"{count} whole numbers"
+            if not right:
+                message = f"{field.name} is {value!r}; expected {expected}: set it as the presets do"
+                raise InputError(message)
 
     @property
     def dims(self) -> Levels:

@@ -53,14 +53,8 @@ def published_backbone(network: Published, state: Mapping[str, Tensor]) -> Backb
         Without a segmentation head.
 
     Raises:
-        InputError: Tensors are missing, surplus or of other shapes.
+        InputError: Tensors are missing, surplus, of other shapes or not finite.
     """
-    if network == "promptir" and not any(name.startswith("prompt") for name in state):
-        message = (
-            "the checkpoint has no prompts; expected PromptIR as published, with decoder=True: "
-            "a network without prompts can only be imported if it is Restormer, with --from restormer"
-        )
-        raise InputError(message)
     centred = any(name.endswith(".norm1.body.bias") for name in state)
     backbone = Backbone(replace(preset_config(network), centred_norm=centred), labels=1)
     ours = backbone.state_dict()
@@ -68,6 +62,7 @@ def published_backbone(network: Published, state: Mapping[str, Tensor]) -> Backb
     used = {name: value for name, value in state.items() if not _NEVER_CALLED.match(name)}
     expected = {names[name]: _published_shape(names[name], value) for name, value in ours.items()}
     _check_same(network, {name: tuple(value.shape) for name, value in used.items()}, expected)
+    _check_finite(used)
     backbone.load_state_dict({name: used[names[name]].reshape(value.shape) for name, value in ours.items()})
     return backbone
 
@@ -98,8 +93,23 @@ def _check_same(network: str, found: Mapping[str, tuple[int, ...]], expected: Ma
     if differences:
         more = len(differences) - _EXAMPLES
         shown = "; ".join(differences[:_EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
+        if network == "promptir" and not any(name.startswith("prompt") for name in found):
+            message = (
+                f"the checkpoint has no prompts: {shown}; expected PromptIR as published, with decoder=True: "
+                "a network without prompts can only be imported if it is Restormer, with --from restormer"
+            )
+            raise InputError(message)
         message = (
             f"the checkpoint does not fit {network}: {shown}; "
             "expected the published network for colour images: docs/known-weights.md lists what fits"
         )
         raise InputError(message)
+
+
+def _check_finite(state: Mapping[str, Tensor]) -> None:
+    for name, value in state.items():
+        if not value.float().isfinite().all():
+            message = (
+                f"{name} has values that are not finite; expected the weights of a trained network: export it again"
+            )
+            raise InputError(message)

@@ -81,7 +81,7 @@ def pixel_weights(
         else shares[:, 1 + labels.index(name)] * rest[:, None, None]
         for index, name in enumerate(adapters)
     ]
-    return torch.stack(maps, dim=1)
+    return torch.stack(maps, dim=1) if maps else shares[:, :0]
 
 
 def parse_weights(text: str) -> dict[str, float]:

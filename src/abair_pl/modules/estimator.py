@@ -60,7 +60,7 @@ class EstimatorModule(RestorationModule):
         self.blend = blend
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
-        self.has_weights = bundle.config.estimated == names
+        self.has_weights = bundle.estimator_is_current
         dim = bundle.config.architecture.estimator_dim
         self.estimator = bundle.estimator() if self.has_weights else Estimator(dim, len(names) + 1)
         self.calibration = bundle.config.calibration if self.has_weights else Calibration()

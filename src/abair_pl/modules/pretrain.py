@@ -7,6 +7,7 @@ from torch import Tensor
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, save_backbone
+from abair_pl.bundle_output import check_output
 from abair_pl.degradations import PAPER_FIVE
 from abair_pl.errors import InputError
 from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
@@ -74,6 +75,9 @@ class PretrainModule(RestorationModule):
 
     def is_trained(self, name: str) -> bool:
         return name.startswith("backbone.")
+
+    def check_save_to(self) -> None:
+        check_output(self.save_to)
 
     def restore(self, degraded: Tensor) -> Tensor:
         restored: Tensor = self.backbone(degraded)

@@ -2,15 +2,14 @@
 
 from abair_pl.models.adapters.base import (
     ADAPTER_FILES,
+    WEIGHTS_FILE,
     AdapterMethod,
     adaptable_layer,
     adaptable_layers,
     adapter_method,
-    attach_adapter,
-    load_adapter,
-    read_method,
 )
 from abair_pl.models.adapters.conv_lora import ConvLoRA
+from abair_pl.models.adapters.loading import attach_adapter, load_adapter, read_method
 from abair_pl.models.adapters.lora import LoRA
 from abair_pl.models.adapters.merge import merge_adapters
 from abair_pl.models.adapters.naming import check_adapter_name
@@ -27,6 +26,7 @@ __all__ = [
     "LowRankUpdate",
     "Stack",
     "VeRA",
+    "WEIGHTS_FILE",
     "adaptable_layer",
     "adaptable_layers",
     "adapter_method",

@@ -1,19 +1,17 @@
-"""What an adapter method is, which layers adapters update, and how an adapter's folder is read.
+"""What an adapter method is, and which layers adapters update; loading.py reads an adapter's folder.
 
 A method of one's own is one class in one file: a frozen dataclass that inherits :class:`AdapterMethod`. It is named in
 YAML by ``class_path`` for training; bundles store its ``name``, which is looked up among the classes that have been
 imported. Nothing that a bundle names is ever imported.
 """
 
-import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from abair_pl.errors import BundleError, InputError
@@ -26,8 +24,6 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 ADAPTER_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 KEY_PREFIX = "base_model.model."
 """What PEFT puts before the names of the backbone's layers."""
-
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError, InputError)
 
 
 @dataclass(frozen=True)
@@ -72,9 +68,13 @@ class AdapterMethod(ABC):
 
     def check_positive(self, *names: str) -> None:
         """Raise :class:`InputError` unless the fields of these names are above 0."""
+        whole = {field.name: field.type is int for field in fields(self)}
         for name in names:
             value = getattr(self, name)
-            if not value > 0:
+            if whole[name] and type(value) is not int:
+                message = f"the adapter's {name} is {value!r}; expected a whole number"
+                raise InputError(message)
+            if isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
                 message = f"the adapter's {name} is {value}; expected a number above 0"
                 raise InputError(message)
 
@@ -113,7 +113,8 @@ class AdapterMethod(ABC):
         """The updates of a saved adapter of these settings; any error means that it is damaged.
 
         Args:
-            tensors: What ``adapter_model.safetensors`` holds.
+            tensors: What ``adapter_model.safetensors`` holds; one that is not looked up means that the file holds
+                more than this method reads, which is an error.
             backbone: Any of the adapter's architecture; only the sizes of its layers count.
         """
 
@@ -126,10 +127,11 @@ def adapter_method(settings: Mapping[str, Any]) -> AdapterMethod:
         InputError: A setting is out of range.
     """
     name = settings["method"]
-    return _known("name", name)(**{key: value for key, value in settings.items() if key != "method"})
+    return known_method("name", name)(**{key: value for key, value in settings.items() if key != "method"})
 
 
-def _known(attribute: str, value: str) -> type[AdapterMethod]:
+def known_method(attribute: str, value: str) -> type[AdapterMethod]:
+    """The class with a ``name`` or ``peft_type``; :class:`BundleError` where none that has been imported has it."""
     for method in AdapterMethod.known.values():
         if getattr(method, attribute) == value:
             return method
@@ -176,82 +178,6 @@ def adaptable_layer(backbone: nn.Module, name: str) -> nn.Conv2d:
 def base_name(backbone_sha256: str) -> str:
     """How adapters call the backbone that they were trained on."""
     return f"abair-backbone-{backbone_sha256}"
-
-
-def attach_adapter(
-    backbone: Backbone, name: str, method: AdapterMethod, backbone_sha256: str, start: Path | None = None
-) -> nn.Module:
-    """As :meth:`AdapterMethod.attach`, with the weights of a saved adapter where there is one to start from.
-
-    Args:
-        backbone: The backbone, frozen and changed in place.
-        name: The adapter's name.
-        method: How it is made.
-        backbone_sha256: Digest of the backbone's weights.
-        start: Folder of an adapter of the same settings.
-
-    Raises:
-        BundleError: That adapter is missing or damaged, belongs to another backbone, or was made in another way.
-    """
-    tensors = None
-    if start is not None:
-        made = read_method(start, backbone_sha256, backbone)
-        if made != method:
-            message = f"adapter {start} was made by {made}; expected {method}: start from one of the same settings"
-            raise BundleError(message)
-        tensors = load_file(start / WEIGHTS_FILE)
-    model = method.attach(backbone, name, backbone_sha256)
-    if tensors is not None:
-        method.start_from(model, name, tensors)
-    return model
-
-
-def load_adapter(folder: Path, backbone_sha256: str, backbone: nn.Module) -> Adapter:
-    """Read an adapter, without importing PEFT.
-
-    Args:
-        folder: With ``adapter_config.json`` and ``adapter_model.safetensors``.
-        backbone_sha256: Digest of the backbone that the adapter is to be used with.
-        backbone: That backbone or any of its architecture, also without memory (on the device ``meta``).
-
-    Returns:
-        The updates, in float32 on the CPU.
-
-    Raises:
-        BundleError: A file is missing or damaged, or the adapter belongs to another backbone or an unknown method.
-    """
-    return _read(folder, backbone_sha256, backbone)[1]
-
-
-def read_method(folder: Path, backbone_sha256: str, backbone: nn.Module) -> AdapterMethod:
-    """How an adapter was made, after all checks of :func:`load_adapter`."""
-    return _read(folder, backbone_sha256, backbone)[0]
-
-
-def _read(folder: Path, backbone_sha256: str, backbone: nn.Module) -> tuple[AdapterMethod, Adapter]:
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        tensors = load_file(folder / WEIGHTS_FILE)
-        base, kind = config["base_model_name_or_path"], config["peft_type"]
-    except _DAMAGE as error:
-        raise _damaged(folder, error) from error
-    if base != base_name(backbone_sha256):
-        message = (
-            f"adapter {folder} was trained on {base}; this backbone is {base_name(backbone_sha256)}: train it again"
-        )
-        raise BundleError(message)
-    try:
-        method = _known("peft_type", kind).from_file(config)
-        adapter = method.read({name: value.float() for name, value in tensors.items()}, backbone)
-        for layer in adapter:
-            adaptable_layer(backbone, layer)
-    except _DAMAGE as error:
-        raise _damaged(folder, error) from error
-    return method, adapter
-
-
-def _damaged(folder: Path, error: Exception) -> BundleError:
-    return BundleError(f"adapter {folder} cannot be read ({error}); copy or train it again")
 
 
 def layer_names(tensors: Mapping[str, Tensor], mark: str) -> list[str]:

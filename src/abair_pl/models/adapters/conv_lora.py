@@ -135,6 +135,11 @@ class ConvLoRA(AdapterMethod):
             gate_weight, gate_bias, kernels, biases = (
                 tensors[f"{KEY_PREFIX}{layer}.lora_experts.{part}"] for part in _EXPERTS
             )
+            if (len(gate_weight), len(gate_bias), len(kernels)) != (1, 1, self.experts):
+                message = (
+                    f"{layer} has {len(kernels)} experts and {len(gate_weight)} gates; expected {self.experts} and 1"
+                )
+                raise ValueError(message)
             scaling = self.alpha / self.rank
             adapter[layer] = ConvUpdate(down, up, scaling, gate_weight[0], gate_bias[0], kernels, biases)
         return adapter
