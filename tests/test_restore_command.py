@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,3 +130,25 @@ def test_an_output_that_is_a_file_is_refused(folder: Path, bundle_path: Path, tm
     for output in (tmp_path / "out", tmp_path / "out" / "below"):
         with pytest.raises(InputError, match=f"{output} cannot be a folder of results .*; choose another --output"):
             restore_files([folder], output, bundle_path, device="cpu")
+
+
+def test_blend_and_weights_together_are_refused(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    for blend in ("soft", "rain"):
+        with pytest.raises(InputError, match=f"blend is {blend} and weights are noise=1; expected one of them"):
+            restore_files([folder], tmp_path / "out", bundle_path, blend, "noise=1", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_blend_by_pixel_without_adapters_is_the_plain_backbone(
+    folder: Path, backbone_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = folder / "photo-0.png"
+    for blend in ("pixel", "none"):
+        for tile_px in (512, 32):
+            output = tmp_path / f"{blend}-{tile_px}"
+            options: dict[str, Any] = {"tile_px": tile_px, "overlap_px": 8, "device": "cpu", "json": True}
+            assert restore_files([source], output, backbone_path, blend, **options) == 0
+            assert json.loads(capsys.readouterr().out)["weights"] == {}
+    for tile_px in (512, 32):
+        pixel, none = (np.asarray(Image.open(tmp_path / f"{b}-{tile_px}" / source.name)) for b in ("pixel", "none"))
+        assert np.array_equal(pixel, none)

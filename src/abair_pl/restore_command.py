@@ -19,7 +19,7 @@ def restore_files(
     input: list[Path],  # noqa: A002 - the option's name
     output: Path,
     bundle: Path | None = None,
-    blend: str = "soft",
+    blend: str | None = None,
     weights: str | None = None,
     tile_px: int = 512,
     overlap_px: int = 192,
@@ -35,7 +35,8 @@ def restore_files(
         input: Files or folders.
         output: Folder for the results, each named as its input.
         bundle: The bundle; the one that ships with the package if left out.
-        blend: soft, one_hot, pixel for weights of each pixel, sum, average, none, or the name of an adapter.
+        blend: soft, one_hot, pixel for weights of each pixel, sum, average, none, or the name of an adapter; soft if
+            left out.
         weights: Weights by name instead, such as rain=0.7,noise=0.3.
         tile_px: Images with a longer side are done in tiles of this side.
         overlap_px: How far neighbouring tiles reach into each other.
@@ -46,6 +47,9 @@ def restore_files(
     Raises:
         InputError: An option is wrong, or the bundle; what is wrong with one image is told, and the others restored.
     """
+    if blend is not None and weights is not None:
+        message = f"blend is {blend} and weights are {weights}; expected one of them: leave out --blend or --weights"
+        raise InputError(message)
     fixed = None if weights is None else parse_weights(weights)
     paths = find_images(input)
     targets = [output / f"{path.stem}.{format}" for path in paths]
@@ -59,7 +63,7 @@ def restore_files(
     bar = tqdm(list(zip(paths, targets, strict=True)), unit="image", disable=len(paths) == 1 or None)
     for path, target in bar:
         try:
-            _restore_file(model, path, target, blend, fixed, json)
+            _restore_file(model, path, target, blend or "soft", fixed, json)
         except ImageError as error:
             failures.append(error)
             sys.stderr.write(f"abair-pl: error: {error}\n")

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from abair_pl.bundle import Bundle, save_adapter
+from abair_pl.bundle import Bundle, save_adapter, save_estimator
 from abair_pl.errors import ImageError, InputError
 from abair_pl.evaluation.evaluate import evaluate
 from abair_pl.evaluation.protocols import PROTOCOLS
 from abair_pl.models.adapters import LoRA
+from abair_pl.models.estimator import Estimator
 from abair_pl.restore import Abair
 
 COLUMNS = ["image", "degradation", "draw", "blend", "psnr_input", "ssim_input", "psnr", "ssim"]
@@ -207,6 +208,8 @@ def test_options_that_do_not_fit_together_are_refused(
     [
         ({"protocol": "lab"}, "unknown protocol 'lab'; expected one of: rgb, y"),
         ({"blend": ["sofd"]}, "unknown blend 'sofd'.*oracle.*rain.*did you mean 'soft'"),
+        ({"blend": ["soft", "none", "soft"]}, "blend is soft none soft; expected each once"),
+        ({"tile_px": 256, "overlap_px": 128}, "overlap is 128 px and tile 256 px; expected"),
         ({"degrade": ["sleet"]}, "unknown degradation 'sleet'"),
         ({"degrade": ["blur+noise>jpeg"]}, "joins by"),
         ({"degrade": ["noise:sigma=much"]}, "sigma=much"),
@@ -236,8 +239,9 @@ def test_oracle_needs_an_adapter_of_the_degradation(
     save_adapter(tmp_path / "rain", base, "rain", make_adapter(base, "rain"), LoRA(), {})
     with pytest.raises(InputError, match="oracle needs an adapter named as the degradation 'noise'; there are: rain"):
         run(bundle=tmp_path / "rain", clean=clean, degrade=["noise"], blend=["oracle"])
-    with pytest.raises(InputError, match="oracle"):
-        run(input=noisy, target=clean, blend=["oracle"])
+    with pytest.raises(InputError, match="oracle knows no degradation of real pairs; expected --clean and --degrade"):
+        run(input=noisy, target=clean, blend=["none", "oracle"], output=tmp_path / "pairs")
+    assert not (tmp_path / "pairs").exists(), "refused before any work"
 
 
 def test_an_estimator_of_other_adapters_does_not_stop_a_fixed_blend(
@@ -304,3 +308,33 @@ def test_pairs_of_unequal_size_are_named(bundle_path: Path, tmp_path: Path) -> N
         Image.fromarray(np.zeros((32, width, 3), dtype=np.uint8)).save(tmp_path / role / "a.png")
     with pytest.raises(ImageError, match=r"input/a.png 40 x 32 and .*target/a.png 41 x 32 pixels; expected the same"):
         evaluate(tmp_path / "out", bundle=bundle_path, input=tmp_path / "input", target=tmp_path / "target")
+
+
+def test_tiles_and_their_overlap_are_those_asked_for(
+    run: Callable[..., dict[str, Any]], clean: Path, noisy: Path, bundle_path: Path
+) -> None:
+    results = run(input=noisy, target=clean, blend=["haze"], tile_px=32, overlap_px=8)["images"]
+    model = Abair.from_pretrained(bundle_path, "cpu", 32, 8)
+    for row in results:
+        pair = [as_tensor(folder / f"{row['image']}.png") for folder in (noisy, clean)]
+        after = PROTOCOLS["rgb"].measure(model.restore(pair[0], "haze").restored, pair[1])
+        assert [row["psnr"], row["ssim"]] == pytest.approx(after)
+
+
+def test_damage_unlike_any_adapter_is_told_of_every_blend_that_asks(
+    run: Callable[..., dict[str, Any]], bundle_copy: Path, make_adapter: Callable[..., Any], clean: Path, noisy: Path
+) -> None:
+    """The blend by pixel asks the estimator for adapters that the segmentation head has no label for."""
+    blends = ["soft", "one_hot", "pixel", "average", "none", "rain"]
+    known = run(bundle=bundle_copy, input=noisy, target=clean, blend=blends)["images"]
+    assert [row["blend"] for row in known if "unknown" in row] == ["soft", "one_hot", "pixel"] * 2
+    bundle = Bundle.open(bundle_copy)
+    bundle = save_adapter(bundle_copy, bundle, "snow", make_adapter(bundle, "snow"), LoRA(), {})
+    torch.manual_seed(0)
+    save_estimator(bundle_copy, bundle, Estimator(bundle.config.architecture.estimator_dim, 7), {})
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "calibration": {"temperature": 2.0, "threshold": 1e6}}))
+    results = run(bundle=bundle_copy, input=noisy, target=clean, blend=["pixel"])
+    assert [row["unknown"] for row in results["images"]] == [True, True]
+    assert results["mean"]["unknown"] == 1.0

@@ -110,3 +110,16 @@ def test_weights_that_are_no_numbers_are_refused(number: str) -> None:
 
 def test_pixel_weights_without_adapters_are_none() -> None:
     assert pixel_weights(torch.rand(2, 3, 4, 5), ["rain", "haze"], []).shape == (2, 0, 4, 5)
+
+
+@pytest.mark.parametrize("text", ["rain=0.7,rain=0.3", "rain=0.5,noise=1, rain =0.5"])
+def test_a_name_given_twice_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"weights are '{text}'; expected each name once"):
+        parse_weights(text)
+
+
+@pytest.mark.parametrize("number", ["100.5", "-1e30"])
+def test_weights_far_beyond_reason_are_refused(number: str) -> None:
+    with pytest.raises(InputError, match=r"the weight of rain is .*; expected a number such as 0\.7, from -100 to 100"):
+        parse_weights(f"noise=1,rain={number}")
+    assert parse_weights("rain=100,noise=-100") == {"rain": 100.0, "noise": -100.0}

@@ -36,6 +36,7 @@ def evaluate(
     protocol: Literal["rgb", "y"] = "rgb",
     sheet: Path | None = None,
     tile_px: int = 512,
+    overlap_px: int = 192,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
     """Measure PSNR and SSIM of a bundle's results; writes results.json and results.csv, one row an image.
@@ -53,10 +54,11 @@ def evaluate(
         draws: How often each photograph is degraded in each way.
         seed: Seed of the degradations, from 0 to 2**53 - 1.
         blend: soft, one_hot, pixel, sum, average, none, an adapter's name, or oracle for the adapter named as the
-            degradation; several are measured side by side.
+            degradation that --degrade made; several are measured side by side.
         protocol: How images are compared: rgb, or y for luma.
         sheet: PNG to write with each degradation and its results side by side.
         tile_px: Images with a longer side are done in tiles of this side.
+        overlap_px: How far neighbouring tiles reach into each other.
         device: auto takes a GPU where there is one.
 
     Raises:
@@ -65,7 +67,13 @@ def evaluate(
     measures = named_protocol(protocol)
     pairs, count = find_pairs(input, target, clean, degrade, draws, seed)
     blends = blend or ["soft"]
-    model = Abair.from_pretrained(bundle, device, tile_px)
+    if len(set(blends)) < len(blends):
+        message = f"blend is {' '.join(blends)}; expected each once"
+        raise InputError(message)
+    if "oracle" in blends and not degrade:
+        message = "oracle knows no degradation of real pairs; expected --clean and --degrade: name an adapter instead"
+        raise InputError(message)
+    model = Abair.from_pretrained(bundle, device, tile_px, overlap_px)
     for mode in blends:
         if mode not in (known := ["oracle", *model.blends]):
             raise unknown_name(mode, "blend", known)
@@ -108,7 +116,7 @@ def _measure(model: Abair, pair: Pair, mode: str, measures: Protocol) -> tuple[d
     row: dict[str, Any] = {"image": pair.image, "degradation": pair.degradation, "draw": pair.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
-    if mode in ESTIMATED_BLENDS:
+    if mode in (*ESTIMATED_BLENDS, "pixel"):  # which asks the estimator for adapters that came later
         row["unknown"] = result.unknown
     return row, result.restored
 

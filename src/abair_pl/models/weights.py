@@ -19,6 +19,9 @@ BLEND_MODES: tuple[str, ...] = (*IMAGE_BLENDS, "pixel")
 RESERVED_NAMES = (*BLEND_MODES, "none", "oracle", "clean", "unknown")
 """What no adapter may be called, because it means something else as a blend or as a label."""
 
+_LARGEST_WEIGHT = 100.0
+"""Far beyond what restores anything; a larger one is a typing error."""
+
 
 def blend_weights(probabilities: Tensor, mode: str) -> Tensor:
     """Adapter weights for each image (paper, phase III and Table 8).
@@ -88,7 +91,7 @@ def parse_weights(text: str) -> dict[str, float]:
     """Weights from ``rain=0.7,noise=0.3``.
 
     Raises:
-        InputError: The text has another form, or a number is not finite.
+        InputError: The text has another form, names an adapter twice, or a number is not from -100 to 100.
 
     Examples:
         >>> parse_weights("rain=0.7,noise=0.3")
@@ -96,11 +99,18 @@ def parse_weights(text: str) -> dict[str, float]:
     """
     try:
         pairs = [part.split("=") for part in text.split(",")]
-        weights = {name.strip(): float(value) for name, value in pairs}
+        named = [(name.strip(), float(value)) for name, value in pairs]
     except ValueError:
         message = f"weights are '{text}'; expected NAME=NUMBER,NAME=NUMBER such as rain=0.7,noise=0.3"
         raise InputError(message) from None
-    _check_finite(weights)
+    weights = dict(named)
+    if len(weights) < len(named):
+        message = f"weights are '{text}'; expected each name once"
+        raise InputError(message)
+    for name, weight in named:
+        if not abs(weight) <= _LARGEST_WEIGHT:  # nan, too
+            message = f"the weight of {name} is {weight}; expected a number such as 0.7, from -100 to 100"
+            raise InputError(message)
     return weights
 
 
