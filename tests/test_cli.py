@@ -53,7 +53,20 @@ def photograph(tmp_path: Path) -> Path:
 def test_help_lists_the_commands_without_heavy_imports() -> None:
     probe = "import sys; from abair_pl.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-m", "abair_pl.cli", "--help"], capture_output=True, text=True, check=True)
-    commands = ("fit", "validate", "test", "predict", "shards", "restore", "evaluate", "bundle", "adapters", "doctor")
+    commands = (
+        "fit",
+        "validate",
+        "test",
+        "predict",
+        "shards",
+        "restore",
+        "evaluate",
+        "benchmark",
+        "ablate",
+        "bundle",
+        "adapters",
+        "doctor",
+    )
     assert [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")] == list(commands)
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
     assert loaded.returncode == 0, "--help imported torch"

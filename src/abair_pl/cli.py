@@ -25,6 +25,8 @@ _COMMANDS = {
     "shards": "build, verify and draw shards of photographs",
     "restore": "restore photographs with a bundle",
     "evaluate": "measure a bundle on pairs, or on clean photographs degraded on the fly",
+    "benchmark": "measure bundles on a table of the paper: tables, figures, a report",
+    "ablate": "train variants with several seeds and compare them",
     "bundle": "make a bundle from a published checkpoint",
     "adapters": "list, add, remove and merge the adapters of a bundle",
     "doctor": "check this machine, the packages and the shards before a long run; the size of a preset",
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if not given or given[0] in ("-h", "--help"):
-            listing = "\n".join(f"  {name:<10}{text}" for name, text in _COMMANDS.items())
+            listing = "\n".join(f"  {name:<11}{text}" for name, text in _COMMANDS.items())
             print(f"usage: abair-pl COMMAND ...\n\n{_ABOUT}\n\ncommands (each has its own --help):\n{listing}")
             return 0 if given else InputError.exit_status
         if given[0] == "--version":
@@ -101,6 +103,14 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
         from abair_pl.evaluation.evaluate import evaluate
 
         return {"": evaluate}
+    if command == "benchmark":
+        from abair_pl.evaluation.benchmark.command import benchmark
+
+        return {"": benchmark}
+    if command == "ablate":
+        from abair_pl.evaluation.ablation.command import ablate
+
+        return {"": ablate}
     if command == "bundle":
         from abair_pl.bundle_import import import_bundle
 
@@ -140,7 +150,7 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
         elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=texts[name])
         elif "list[" in str(parameter.annotation):
-            item = Path if "Path" in str(parameter.annotation) else str
+            item = next(kind for kind in (Path, int, str) if kind.__name__ in str(parameter.annotation))
             parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name])
         elif required:
             parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=texts[name])

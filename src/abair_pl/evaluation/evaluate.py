@@ -14,7 +14,7 @@ from tqdm import tqdm
 from abair_pl.atomic import write_text
 from abair_pl.errors import InputError, unknown_name
 from abair_pl.evaluation.figures import comparison_sheet
-from abair_pl.evaluation.pairs import Pair, find_pairs
+from abair_pl.evaluation.pairs import Pair, PairSource, find_pairs
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import make_folder
@@ -33,7 +33,7 @@ def evaluate(
     draws: int = 1,
     seed: int = 0,
     blend: list[str] | None = None,
-    protocol: Literal["rgb", "y"] = "rgb",
+    protocol: str = "rgb",
     sheet: Path | None = None,
     tile_px: int = 512,
     overlap_px: int = 192,
@@ -55,7 +55,8 @@ def evaluate(
         seed: Seed of the degradations, from 0 to 2**53 - 1.
         blend: soft, one_hot, pixel, sum, average, none, an adapter's name, or oracle for the adapter named as the
             degradation that --degrade made; several are measured side by side.
-        protocol: How images are compared: rgb, or y for luma.
+        protocol: How images are compared: rgb, y for luma, rgb_uniform7 or y_uniform7; y:border=4,rounding=luma and the
+            like change their settings, see docs/evaluation.md.
         sheet: PNG to write with each degradation and its results side by side.
         tile_px: Images with a longer side are done in tiles of this side.
         overlap_px: How far neighbouring tiles reach into each other.
@@ -65,7 +66,7 @@ def evaluate(
         InputError: The options do not fit together, or a name is not known.
     """
     measures = named_protocol(protocol)
-    pairs, count = find_pairs(input, target, clean, degrade, draws, seed)
+    sources = find_pairs(input, target, clean, degrade, draws, seed)
     blends = blend or ["soft"]
     if len(set(blends)) < len(blends):
         message = f"blend is {' '.join(blends)}; expected each once"
@@ -83,15 +84,17 @@ def evaluate(
     shown: dict[str, list[tuple[str, Tensor]]] = {}
     counts: dict[str, int] = {}
     guesses: list[bool] = []
-    for pair in tqdm(pairs, total=count, unit="image", desc="evaluate"):
-        results = [(mode, *_measure(model, pair, mode, measures)) for mode in blends]
+    for source in tqdm(sources, unit="image", desc="evaluate"):
+        pair = source.load()
+        before = measures.measure(pair.degraded, pair.clean)
+        results = [(mode, *_measure(model, source, pair, mode, measures, before)) for mode in blends]
         rows += [row for _, row, _ in results]
         strip = [(mode, restored) for mode, _, restored in results]
-        order = counts[pair.degradation] = counts.get(pair.degradation, -1) + 1
+        order = counts[source.degradation] = counts.get(source.degradation, -1) + 1
         if order < len(counts):  # the first row shows the first image, the second row the second
-            shown[pair.degradation] = [("input", pair.degraded), *strip, ("clean", pair.clean)]
-        if pair.name in scored:
-            guesses += _crop_guesses(model, pair)
+            shown[source.degradation] = [("input", pair.degraded), *strip, ("clean", pair.clean)]
+        if source.name in scored:
+            guesses += _crop_guesses(model, pair.degraded, source.name)
     summary = _summary(rows, measures, degrade, seed)
     if guesses:
         summary["estimator"] = {"crops": len(guesses), "crop_px": _CROP_PX, "accuracy": sum(guesses) / len(guesses)}
@@ -105,15 +108,17 @@ def evaluate(
     print(f"\nwritten to {output}" + (f" and {sheet}" if sheet else ""))
 
 
-def _measure(model: Abair, pair: Pair, mode: str, measures: Protocol) -> tuple[dict[str, Any], Tensor]:
-    """One row of results, and the restored image."""
-    if mode == "oracle" and pair.name not in model.names:
-        message = f"oracle needs an adapter named as the degradation '{pair.name}'; there are: {', '.join(model.names)}"
+def _measure(
+    model: Abair, source: PairSource, pair: Pair, mode: str, measures: Protocol, before: tuple[float, float]
+) -> tuple[dict[str, Any], Tensor]:
+    """One row of results, and the restored image; ``before`` are PSNR and SSIM of the degraded one."""
+    if mode == "oracle" and source.name not in model.names:
+        there = ", ".join(model.names)
+        message = f"oracle needs an adapter named as the degradation '{source.name}'; there are: {there}"
         raise InputError(message)
-    result = model.restore(pair.degraded, pair.name if mode == "oracle" else mode, with_labels=False)
-    before = measures.measure(pair.degraded, pair.clean)
+    result = model.restore(pair.degraded, source.name if mode == "oracle" else mode, with_labels=False)
     after = measures.measure(result.restored, pair.clean)
-    row: dict[str, Any] = {"image": pair.image, "degradation": pair.degradation, "draw": pair.draw, "blend": mode}
+    row: dict[str, Any] = {"image": source.image, "degradation": source.degradation, "draw": source.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
     if mode in (*ESTIMATED_BLENDS, "pixel"):  # which asks the estimator for adapters that came later
@@ -121,11 +126,11 @@ def _measure(model: Abair, pair: Pair, mode: str, measures: Protocol) -> tuple[d
     return row, result.restored
 
 
-def _crop_guesses(model: Abair, pair: Pair) -> list[bool]:
+def _crop_guesses(model: Abair, degraded: Tensor, name: str) -> list[bool]:
     """Whether the estimator names the degradation of each crop of an image right; crops overlap by half."""
-    _, height, width = pair.degraded.shape
+    _, height, width = degraded.shape
     crops = [
-        pair.degraded[:, top : top + _CROP_PX, left : left + _CROP_PX]
+        degraded[:, top : top + _CROP_PX, left : left + _CROP_PX]
         for top in range(0, height - _CROP_PX + 1, _CROP_PX // 2)
         for left in range(0, width - _CROP_PX + 1, _CROP_PX // 2)
     ]
@@ -133,7 +138,7 @@ def _crop_guesses(model: Abair, pair: Pair) -> list[bool]:
         return []
     with torch.inference_mode():
         guesses = model.estimate(torch.stack(crops))[0].argmax(dim=1).tolist()
-    expected = 1 + model.names.index(pair.name)
+    expected = 1 + model.names.index(name)
     return [guess == expected for guess in guesses]
 
 

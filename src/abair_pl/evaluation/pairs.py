@@ -1,7 +1,7 @@
 """What is measured: real pairs, or photographs that the synthesizer degrades."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,56 +20,115 @@ class Pair:
     """A degraded image with its reference.
 
     Attributes:
-        image: The file's stem.
-        degradation: What was done to it, in the grammar; empty for real pairs.
-        name: The degradation's name, ``rain|noise`` for several side by side; empty for real pairs.
-        draw: Which of its degradations by the same rule this is.
         degraded: ``(3, H, W)`` in [0, 1].
         clean: The same shape.
     """
 
-    image: str
-    degradation: str
-    name: str
-    draw: int
     degraded: Tensor
     clean: Tensor
 
 
+@dataclass(frozen=True)
+class PairSource:
+    """Where a pair comes from; its images are read when it is loaded.
+
+    Attributes:
+        image: What it is called, such as the file's stem; it decides, with seed and draw, how it is degraded.
+        clean: The reference.
+        degraded: The degraded image of a real pair; None where ``clean`` is degraded.
+        degradation: What is done to it, in the grammar; ``rain|noise`` side by side; empty for real pairs as they are.
+        draw: Which of its degradations by the same rule this is.
+        seed: Of the degradations.
+        side_by_side: What does it, one for each strip of the image.
+    """
+
+    image: str
+    clean: Path
+    degraded: Path | None = None
+    degradation: str = ""
+    draw: int = 0
+    seed: int = 0
+    side_by_side: tuple[Synthesizer, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The degradation's name, ``rain|noise`` for several side by side; empty for real pairs as they are."""
+        return "|".join(synthesizer.sources[-1] for synthesizer in self.side_by_side)
+
+    def load(self) -> Pair:
+        """Read the images and degrade them.
+
+        Raises:
+            ImageError: A file is no image, or the sizes of a pair or of a depth map differ.
+        """
+        clean = read_photograph(self.clean).pixels
+        degraded = clean if self.degraded is None else read_photograph(self.degraded).pixels
+        if degraded.shape != clean.shape:
+            found = ((self.degraded, degraded), (self.clean, clean))
+            sizes = [f"{path} {pixels.shape[2]} x {pixels.shape[1]}" for path, pixels in found]
+            message = f"sizes are {' and '.join(sizes)} pixels; expected the same: crop or pair them alike"
+            raise ImageError(message)
+        if not self.side_by_side:
+            return Pair(degraded, clean)
+        seeds = torch.tensor([combine(combine(self.seed, self.draw), zlib.crc32(self.image.encode()))])
+        depth = _depth_beside(self.clean, clean)
+        made = degraded.clone()
+        edges = [round(clean.shape[2] * index / len(self.side_by_side)) for index in range(len(self.side_by_side) + 1)]
+        for synthesizer, left, right in zip(self.side_by_side, edges, edges[1:], strict=False):
+            synthesis = synthesizer(degraded[None], synthesizer.plan(seeds, synthesizer.sources[-1]), depth)
+            made[..., left:right] = synthesis.degraded[0, ..., left:right]
+        return Pair(made, clean)
+
+
+def side_by_side(degradation: str) -> tuple[Synthesizer, ...]:
+    """What makes a degradation in the grammar, or several in vertical strips of equal width, joined by ``|``.
+
+    Raises:
+        InputError: It is not known.
+    """
+    return tuple(Synthesizer.only(parse_degradation(part)) for part in degradation.split("|"))
+
+
 def find_pairs(
-    source: Path | None, target: Path | None, clean: Path | None, degrade: list[str] | None, draws: int, seed: int
-) -> tuple[Iterator[Pair], int]:
-    """The pairs that the options describe, and how many there are."""
+    source: Path | None, target: Path | None, clean: Path | None, degrade: Sequence[str] | None, draws: int, seed: int
+) -> list[PairSource]:
+    """The pairs that the options of ``abair-pl evaluate`` describe.
+
+    Raises:
+        InputError: The options do not fit together, or files have no partner.
+    """
     if source is not None and target is not None and clean is None and degrade is None:
         degraded, reference = _by_stem(source), _by_stem(target)
         lonely = sorted(degraded.keys() ^ reference.keys())
         if lonely:
             message = f"{len(lonely)} images have no partner of the same stem, such as '{lonely[0]}'; name pairs alike"
             raise InputError(message)
-        return (_real_pair(degraded[stem], reference[stem]) for stem in degraded), len(degraded)
+        return [PairSource(stem, reference[stem], degraded[stem]) for stem in degraded]
     if clean is not None and degrade and source is None and target is None:
-        if draws < 1:
-            message = f"draws is {draws}; expected at least 1"
-            raise InputError(message)
-        if not 0 <= seed < SEED_LIMIT:
-            message = f"seed is {seed}; expected at least 0 and less than 2**53"
-            raise InputError(message)
+        check_draws(draws, seed)
         if len(set(degrade)) < len(degrade):
             message = f"degrade is {' '.join(degrade)}; expected each once: for several draws, raise --draws"
             raise InputError(message)
-        synthesizers = {
-            spec: [Synthesizer.only(parse_degradation(part)) for part in spec.split("|")] for spec in degrade
-        }
+        made = {degradation: side_by_side(degradation) for degradation in degrade}
         paths = find_images([clean])
-        made = (
-            _synthetic_pair(path, spec, side_by_side, seed, draw)
-            for spec, side_by_side in synthesizers.items()
+        return [
+            PairSource(path.stem, path, None, degradation, draw, seed, synthesizers)
+            for degradation, synthesizers in made.items()
             for draw in range(draws)
             for path in paths
-        )
-        return made, len(paths) * len(degrade) * draws
+        ]
     message = "expected either --input and --target, or --clean and --degrade"
     raise InputError(message)
+
+
+def check_draws(draws: int, seed: int) -> None:
+    """Raise :class:`InputError` for a number of draws below 1, or a seed that is none."""
+    if draws < 1:
+        message = f"draws is {draws}; expected at least 1"
+        raise InputError(message)
+    if not 0 <= seed < SEED_LIMIT:
+        message = f"seed is {seed}; expected at least 0 and less than 2**53"
+        raise InputError(message)
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -80,31 +139,6 @@ def _by_stem(folder: Path) -> dict[str, Path]:
             raise InputError(message)
         named[path.stem] = path
     return named
-
-
-def _real_pair(degraded: Path, clean: Path) -> Pair:
-    image, reference = read_photograph(degraded).pixels, read_photograph(clean).pixels
-    if image.shape != reference.shape:
-        sizes = [
-            f"{path} {pixels.shape[2]} x {pixels.shape[1]}" for path, pixels in ((degraded, image), (clean, reference))
-        ]
-        message = f"sizes are {' and '.join(sizes)} pixels; expected the same: crop or pair them alike"
-        raise ImageError(message)
-    return Pair(clean.stem, "", "", 0, image, reference)
-
-
-def _synthetic_pair(path: Path, spec: str, side_by_side: list[Synthesizer], seed: int, draw: int) -> Pair:
-    """A photograph with one degradation, or with several in vertical strips of equal width."""
-    clean = read_photograph(path).pixels
-    seeds = torch.tensor([combine(combine(seed, draw), zlib.crc32(path.stem.encode()))])
-    depth = _depth_beside(path, clean)
-    degraded = clean.clone()
-    edges = [round(clean.shape[2] * index / len(side_by_side)) for index in range(len(side_by_side) + 1)]
-    for synthesizer, left, right in zip(side_by_side, edges, edges[1:], strict=False):
-        synthesis = synthesizer(clean[None], synthesizer.plan(seeds, synthesizer.sources[-1]), depth)
-        degraded[..., left:right] = synthesis.degraded[0, ..., left:right]
-    name = "|".join(synthesizer.sources[-1] for synthesizer in side_by_side)
-    return Pair(path.stem, spec, name, draw, degraded, clean)
 
 
 def _depth_beside(path: Path, clean: Tensor) -> Tensor | None:

@@ -1,0 +1,1 @@
+"""Suites: methods measured on tasks, as the tables of the paper have them."""

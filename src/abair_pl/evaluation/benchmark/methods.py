@@ -1,0 +1,158 @@
+"""From a row of a suite to what restores images."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from safetensors import safe_open
+from torch import Tensor
+
+from abair_pl import __version__
+from abair_pl.bundle import BACKBONE_FILE, ESTIMATOR_FILE, Bundle, shipped_bundle
+from abair_pl.errors import InputError, unknown_name
+from abair_pl.evaluation.benchmark.suite import MAIN_BUNDLE, Method, Suite
+from abair_pl.models.adapters import WEIGHTS_FILE
+from abair_pl.restore import ESTIMATED_BLENDS, Abair, Result
+
+_ORACLE = "oracle"
+
+
+@dataclass(frozen=True)
+class BundleMethod:
+    """A bundle and how its adapters are mixed.
+
+    Attributes:
+        method: What was asked for.
+        model: The bundle, ready to restore.
+        key: A digest of all that shapes its results.
+    """
+
+    method: Method
+    model: Abair
+    key: str
+
+    def blend(self, oracle: str) -> str:
+        """The blend for a task, whose adapter is ``oracle``.
+
+        Raises:
+            InputError: The bundle cannot restore so.
+        """
+        blend = self.method.blend
+        model = self.model
+        if blend == _ORACLE:
+            if oracle not in model.names:
+                there = ", ".join(model.names)
+                named = (
+                    f"there is no adapter '{oracle}' (there are: {there})" if oracle else "no single adapter is for it"
+                )
+                raise InputError(named)
+            return oracle
+        if blend not in model.blends:
+            raise unknown_name(blend, "blend", [_ORACLE, *model.blends])
+        if blend in ESTIMATED_BLENDS:
+            model.estimator()
+        if blend == "pixel" and not model.bundle.config.architecture.head_dim:
+            message = "the bundle has no segmentation head"
+            raise InputError(message)
+        return blend
+
+    def restore(self, degraded: Tensor, oracle: str) -> tuple[Result, bool | None]:
+        """The restored image, and whether the estimator found the damage unlike any adapter; None if it was not asked.
+
+        Args:
+            degraded: ``(3, H, W)`` in [0, 1].
+            oracle: The adapter of the task.
+        """
+        result = self.model.restore(degraded, self.blend(oracle), with_labels=False)
+        asked = self.method.blend in (*ESTIMATED_BLENDS, "pixel")
+        return result, result.unknown if asked else None
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the files that the method needs: the backbone, and unless it is alone, adapters and estimator."""
+        path, blend = self.model.bundle.path, self.method.blend
+        files = [path / BACKBONE_FILE]
+        if blend != "none":
+            files += [path / "adapters" / name / WEIGHTS_FILE for name in self.model.names]
+        if blend in ESTIMATED_BLENDS:
+            files.append(path / ESTIMATOR_FILE)
+        return sum(map(_numbers_in, files))
+
+    @property
+    def facts(self) -> str:
+        """What its bundle is, in one line."""
+        config = self.model.bundle.config
+        steps = ", ".join(f"{phase} {facts['steps']}" for phase, facts in config.provenance.items() if "steps" in facts)
+        digest = config.backbone_sha256[:12]
+        return (
+            f"preset {config.preset}, backbone {digest}, adapters {', '.join(self.model.names)}; steps: {steps or '-'}"
+        )
+
+
+def open_methods(
+    suite: Suite, bundles: Mapping[str, Path], device: Literal["auto", "cpu", "cuda"], tile_px: int, overlap_px: int
+) -> tuple[dict[str, BundleMethod], dict[str, str]]:
+    """What restores for each row, and why there is none for others.
+
+    Args:
+        suite: What is to be measured.
+        bundles: By name; :data:`MAIN_BUNDLE` is the one that ships with the package if left out.
+        device: ``auto`` takes a GPU where there is one.
+        tile_px: Images with a longer side are done in tiles of this side.
+        overlap_px: How far neighbouring tiles reach into each other.
+
+    Raises:
+        BundleError: A bundle that was given is missing or damaged.
+        InputError: A bundle has a name that the suite does not use.
+    """
+    used = {method.bundle for method in suite.methods.values()}
+    for name in bundles.keys() - used:
+        raise unknown_name(name, "bundle of this suite", sorted(used))
+    models: dict[str, tuple[Abair, str]] = {}
+    found, missing = {}, {}
+    for name, method in suite.methods.items():
+        if method.bundle not in bundles and method.bundle != MAIN_BUNDLE:
+            missing[name] = f"no bundle '{method.bundle}'; give --bundle {method.bundle}=DIR"
+            continue
+        if method.bundle not in models:
+            bundle = Bundle.open(bundles.get(method.bundle) or shipped_bundle())
+            models[method.bundle] = Abair(bundle, device, tile_px, overlap_px), _digest(bundle)
+        model, digest = models[method.bundle]
+        parts = (digest, method.blend, tile_px, overlap_px, __version__)
+        found[name] = BundleMethod(method, model, hashlib.sha256(repr(parts).encode()).hexdigest())
+    return found, missing
+
+
+def parse_bundles(given: Sequence[str]) -> dict[str, Path]:
+    """``DIR``, the main bundle, and ``NAME=DIR``, each name once.
+
+    Raises:
+        InputError: A name is given twice.
+
+    Examples:
+        >>> parse_bundles(["runs/bundle", "added=runs/eight"])
+        {'main': PosixPath('runs/bundle'), 'added': PosixPath('runs/eight')}
+    """
+    bundles: dict[str, Path] = {}
+    for text in given:
+        name, _, path = text.rpartition("=")
+        if (name or MAIN_BUNDLE) in bundles:
+            message = f"bundle '{name or MAIN_BUNDLE}' is given twice; expected each once, others as --bundle NAME=DIR"
+            raise InputError(message)
+        bundles[name or MAIN_BUNDLE] = Path(path)
+    return bundles
+
+
+def _digest(bundle: Bundle) -> str:
+    """Of all that restores: the files of weights and how they are read."""
+    config = bundle.config
+    parts = (config.backbone_sha256, bundle.adapter_digests(), config.estimator_sha256, config.calibration)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _numbers_in(file: Path) -> int:
+    with safe_open(file, "pt") as stored:
+        return sum(math.prod(stored.get_slice(name).get_shape()) for name in stored.keys())  # noqa: SIM118

@@ -1,0 +1,63 @@
+"""What a reader of a benchmark's table has to know, in sentences."""
+
+from collections.abc import Iterator
+
+from abair_pl.evaluation.benchmark.results import Results
+from abair_pl.evaluation.report.columns import DAGGER, column_labels, measured_tasks
+from abair_pl.evaluation.report.published import PublishedTable
+
+
+def table_notes(results: Results, published: PublishedTable | None) -> Iterator[str]:
+    """The notes, in the order in which they are printed.
+
+    Args:
+        results: Of the benchmark.
+        published: The paper's table above the rows, or None.
+    """
+    yield "PSNR in dB and SSIM are means over images, the average that of all columns. Bold: the best measured here."
+    if published is not None:
+        yield from _published_notes(results, published)
+    yield from _task_notes(results)
+    yield from _method_notes(results)
+    if len(measured_tasks(results)) < len(results.suite.tasks):
+        yield "No average is given here, since not all columns were measured."
+
+
+def _task_notes(results: Results) -> Iterator[str]:
+    measured, labels = measured_tasks(results), column_labels(results)
+    for name, task in results.suite.tasks.items():
+        if name not in measured:
+            yield _left_out(f"{task.title} ({task.dataset})", results.skipped.get(name))
+        elif name in results.stand_ins:
+            found = results.sources[name]
+            yield f"{DAGGER} {labels[name]}: stand-in for {task.dataset}: {found}, protocol {task.protocol}."
+        else:
+            yield f"{labels[name]} was measured on {results.sources[name]}, protocol {task.protocol}."
+
+
+def _method_notes(results: Results) -> Iterator[str]:
+    """What was left out, with tasks that one reason goes for in one sentence."""
+    labels = column_labels(results)
+    for name, method in results.suite.methods.items():
+        if name in results.skipped:
+            yield _left_out(method.title, results.skipped[name])
+            continue
+        tasks: dict[str | None, list[str]] = {}
+        for task in labels:
+            if task not in results.skipped and not results.of(task, name):
+                tasks.setdefault(results.skipped.get(f"{name} on {task}"), []).append(labels[task])
+        for reason, where in tasks.items():
+            yield _left_out(f"{method.title} on {', '.join(where)}", reason)
+
+
+def _left_out(what: str, reason: str | None) -> str:
+    return f"{what} was not measured." if reason is None else f"{what} was skipped: {reason.removesuffix('.')}."
+
+
+def _published_notes(results: Results, table: PublishedTable) -> Iterator[str]:
+    titles = {name: task.title for name, task in results.suite.tasks.items()}
+    datasets = ", ".join(f"{titles[name]} {dataset}" for name, dataset in table.datasets.items() if name in titles)
+    yield f"Published rows are the paper's own figures ({table.title}), not measured here: {table.source}. {datasets}."
+    yield from table.notes
+    if any(row.average for row in table.rows) and titles.keys() != table.datasets.keys():
+        yield "The published averages are over other columns than these, and are left out."

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from abair_pl.data.shards.layouts import find_layout, find_split
+from abair_pl.degradations import BUILT_IN
+from abair_pl.errors import InputError
+from abair_pl.evaluation.benchmark.suite import Suite, read_suite
+from abair_pl.evaluation.pairs import side_by_side
+from abair_pl.evaluation.protocols import named_protocol
+from abair_pl.evaluation.report.published import published_table
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "benchmark"
+SUITES = sorted(CONFIGS.glob("*.yaml"))
+TASK = {"title": "Denoising", "dataset": "Kodak24", "layout": "kodak24", "root": "Kodak24", "degrade": "noise:sigma=25"}
+
+
+def written(folder: Path, **changes: object) -> Path:
+    values = {"title": "a suite", "tasks": {"noise": TASK}, "methods": {"soft": {"title": "SW"}}, **changes}
+    (folder / "suite.yaml").write_text(yaml.safe_dump(values))
+    return folder / "suite.yaml"
+
+
+def test_each_table_of_the_paper_and_its_figure_has_a_suite() -> None:
+    assert [path.stem for path in SUITES] == ["figure1", *(f"table{number}" for number in range(1, 9))]
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_a_shipped_suite_names_what_there_is(path: Path) -> None:
+    suite = read_suite(path)
+    assert suite.published == ("table1+table4+table5" if path.stem == "figure1" else path.stem)
+    assert list(suite.tasks) == list(published_table(suite.published).datasets)
+    for task in suite.tasks.values():
+        layout, known = find_layout(task.layout)
+        find_split(layout, task.split)
+        assert known.kind == "paired" or task.degrade, "clean photographs have to be degraded"
+        assert side_by_side(task.made_of_photographs or "")
+        assert task.oracle in ("", *BUILT_IN)
+        named_protocol(task.protocol)
+
+
+def test_tasks_may_be_those_of_other_suites(tmp_path: Path) -> None:
+    written(tmp_path).rename(tmp_path / "first.yaml")
+    written(tmp_path, tasks={"jpeg": {**TASK, "degrade": "jpeg:quality=20"}}).rename(tmp_path / "second.yaml")
+    suite = read_suite(written(tmp_path, tasks=["first.yaml", "second.yaml"]))
+    assert [task.degrade for task in suite.tasks.values()] == ["noise:sigma=25", "jpeg:quality=20"]
+
+
+def test_the_main_method_is_the_last_unless_named(tmp_path: Path) -> None:
+    methods = {"none": {"title": "phase I", "blend": "none"}, "soft": {"title": "SW"}}
+    assert read_suite(written(tmp_path, methods=methods)).main_method == "soft"
+    assert read_suite(written(tmp_path, methods=methods, main="none")).main_method == "none"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"main": "sofd"}, "unknown main method 'sofd'; expected one of: soft; did you mean 'soft'?"),
+        ({"methods": {}}, "1 tasks and 0 methods; expected some"),
+        ({"tasks": {"noise": {**TASK, "degraed": "noise"}}}, "degraed"),
+        ({"tasks": {"noise": {"title": "Denoising"}}}, "is no suite"),
+        ({"tasks": ["elsewhere.yaml"]}, "elsewhere.yaml"),
+        ({"seed": "many"}, "seed"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_suite(written(tmp_path, **changes))
+    assert message in str(caught.value)
+    assert str(tmp_path / "suite.yaml") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "title: [", "\x00"])
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.yaml").write_text(text)
+    with pytest.raises(InputError, match="is no suite"):
+        read_suite(tmp_path / "other.yaml")
+    with pytest.raises(InputError, match="is no suite"):
+        read_suite(tmp_path / "missing.yaml")
+
+
+def test_a_suite_compares_by_value(tmp_path: Path) -> None:
+    first, second = (read_suite(written(tmp_path)) for _ in range(2))
+    assert isinstance(first, Suite)
+    assert first == second
