@@ -7,7 +7,9 @@ READY   = $(VENV)/.ready
 DEMO    = runs/demo
 FIT     = $(BIN)/abair-pl fit
 # What the demo changes in the shipped configurations: a CPU, minutes instead of days.
-SMALL   = --config configs/demo.yaml --data.train $(DEMO)/sample/train --data.val $(DEMO)/sample/val
+SMALL   = --config configs/demo.yaml --data.train $(DEMO)/sample/train --data.val $(DEMO)/sample/val $(TRACK)
+# The seven runs of the demo in one W&B group, offline.
+TRACK   = --config configs/wandb/tracking.yaml --tracking.project abair-pl-demo
 
 export PYTHONWARNINGS = ignore
 
@@ -29,7 +31,6 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 	$(BIN)/abair-pl shards sample --output $(DEMO)/sample
 	$(FIT) --config configs/pretrain.yaml $(SMALL) --model.preset tiny --model.save_to $(DEMO)/pretrain/bundle \
 	  --model.optimization.learning_rate 1.5e-3 --trainer.max_steps 1500 --trainer.default_root_dir $(DEMO)/pretrain \
-	  --trainer.logger WandbLogger --trainer.logger.offline true --trainer.logger.project abair-pl-demo --trainer.logger.name pretrain \
 	  --trainer.logger.save_dir $(DEMO)/pretrain
 	@echo 'rain haze noise blur low_light' | tr ' ' '\n' | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I DEGRADATION \
 	  $(FIT) --config configs/adapter.yaml $(SMALL) --model.degradation DEGRADATION \

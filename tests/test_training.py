@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import wandb
 import yaml
 from PIL import Image
 from safetensors.torch import load_file
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from abair_pl.bundle import Bundle
 from abair_pl.cli import main
@@ -18,7 +20,26 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 PHASES = ["pretrain", "adapter", "estimator"]
 DDP = CONFIGS / "trainer" / "ddp.yaml"  # has a test of its own, with two processes
 TWO_STEPS = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
-FRAGMENTS = [None, *sorted(path for path in CONFIGS.rglob("*.yaml") if path.stem not in PHASES and path != DDP)]
+NO_FRAGMENTS = {"ablation", "benchmark", "sweep"}  # files and folders that other commands read
+FRAGMENTS = [
+    None,
+    *sorted(
+        path
+        for path in CONFIGS.rglob("*.yaml")
+        if path.stem not in PHASES and path != DDP and not {*path.relative_to(CONFIGS).parts, path.stem} & NO_FRAGMENTS
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep W&B's caches here, the user's settings out, and those that Lightning makes from staying."""
+    for name in ("DATA", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "wandb-own"))
+    for name in ("API_KEY", "MODE", "PROJECT", "RUN_ID"):
+        monkeypatch.setenv(f"WANDB_{name}", "")
+        monkeypatch.delenv(f"WANDB_{name}")
+    wandb.teardown()  # which reads them once
 
 
 @pytest.fixture
@@ -92,7 +113,6 @@ def test_wandb_works_offline_without_an_account(
     small: list[str], bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
     options = phase_options("adapter", bundle_path, tmp_path / "bundle")
     logger = ["--trainer.logger", "WandbLogger", "--trainer.logger.offline", "true"]
     logger += ["--trainer.logger.save_dir", str(tmp_path), "--trainer.logger.project", "test"]
@@ -101,6 +121,114 @@ def test_wandb_works_offline_without_an_account(
     assert len(runs) == 1
     assert list(runs[0].glob("*.wandb"))
     assert list(runs[0].glob("files/media/images/val/panel*.png"))
+
+
+LOGGERS = {
+    "log_model offline": (
+        ["--trainer.logger", "WandbLogger", "--trainer.logger.offline", "true", "--trainer.logger.log_model", "all"],
+        "has log_model and is offline, where checkpoints cannot be sent; expected one of the two: leave out log_model",
+    ),
+    "two of W&B": (
+        ["--trainer.logger", "WandbLogger", "--tracking.wandb", "offline"],
+        "both trainer.logger and tracking.wandb are W&B; expected one of them: leave out trainer.logger",
+    ),
+    "no account": (["--tracking.wandb", "online"], "W&B: No API key configured"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), LOGGERS.values(), ids=LOGGERS)
+def test_loggers_that_cannot_be_made_are_one_line(
+    options: list[str],
+    message: str,
+    small: list[str],
+    bundle_path: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    phase = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    assert main(["fit", *phase, *small, *TWO_STEPS, *options]) == 2
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if "abair-pl: error:" in line]
+    assert message in line
+
+
+@pytest.mark.parametrize("options", [["--tracking.tensorboard", "true"], ["--trainer.logger", "TensorBoardLogger"]])
+def test_tensorboard_says_what_to_install(
+    options: list[str],
+    small: list[str],
+    bundle_path: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+        monkeypatch.setattr(f"lightning.fabric.loggers.tensorboard.{name}", False)
+    phase = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    assert main(["fit", *phase, *small, *TWO_STEPS, *options]) == 2
+    error = capfd.readouterr().err
+    assert (
+        "the package tensorboard is not installed; expected for its logger: pip install 'abair-pl[tensorboard]'"
+        in error
+    )
+
+
+def test_tracking_goes_without_a_log_of_its_own(small: list[str], bundle_path: Path, tmp_path: Path) -> None:
+    """And a trainer's default logger becomes the CSV log, whatever is installed."""
+    phase = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    board = ["--tracking.tensorboard", "true"]
+    assert main(["fit", *phase, *small, *TWO_STEPS, *board, "--trainer.logger", "false"]) == 0
+    assert list(tmp_path.glob("run/tensorboard/version_0/events*"))
+    assert not list(tmp_path.rglob("metrics.csv"))
+    assert main(["fit", *phase, *small, *TWO_STEPS, *board, "--trainer.logger", "true"]) == 0
+    assert list(tmp_path.glob("run/logs/version_0/metrics.csv"))
+
+
+def test_a_run_that_fails_is_marked_as_failed(
+    small: list[str],
+    bundle_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ended: list[int] = []
+    finish = wandb.Run.finish
+
+    def note(run: wandb.Run, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        ended.append(exit_code or 0)
+        finish(run, exit_code)
+
+    monkeypatch.setattr(wandb.Run, "finish", note)
+    phase = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    options = ["--tracking.wandb", "offline", "--data.val", str(tmp_path / "nowhere")]
+    assert main(["fit", *phase, *small, *TWO_STEPS, *options]) == 2
+    assert ended == [1]
+    assert wandb.run is None
+    assert "wandb sync" in capfd.readouterr().out
+
+
+def test_the_sweep_varies_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that an agent would run, with a program in place of abair-pl that prints its arguments."""
+    sweep = yaml.safe_load((CONFIGS / "wandb" / "sweep.yaml").read_text())
+    chosen = {name: choice.get("values", [choice.get("max")])[-1] for name, choice in sweep["parameters"].items()}
+    given = create_sweep_command_args({"args": {name: {"value": value} for name, value in chosen.items()}})["args"]
+    command = [word for part in sweep["command"] for word in (given if part == "${args}" else [part])]
+    (tmp_path / "abair-pl").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "abair-pl").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "WANDB_RUN_ID": "1a2b"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=CONFIGS.parent)
+    words = [str(CONFIGS.parent / word) if word.startswith("configs/") else word for word in done.stdout.splitlines()]
+    assert main([*words, "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert len(chosen) >= 5
+    for name, value in chosen.items():
+        section, *keys = name.split(".")
+        place = config[section]["init_args"]
+        for key in keys:
+            place = place[key]
+        assert place == value, name
+    assert config["model"]["init_args"]["save_to"] == "runs/sweep/1a2b/bundle"
+    assert config["trainer"]["default_root_dir"] == "runs/sweep/1a2b"
+    assert config["tracking"]["wandb"] == "online"
+    assert sweep["metric"] == {"name": "val/psnr", "goal": "maximize"}
 
 
 def test_paired_shards_train_an_adapter(
@@ -115,9 +243,12 @@ def test_paired_shards_train_an_adapter(
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_two_processes_train_each_phase(phase: str, small: list[str], bundle_path: Path, tmp_path: Path) -> None:
-    """DDP on gloo, with no parameter left unused, ends with one finite bundle and counts both ranks' samples."""
+    """DDP on gloo, with no parameter left unused, ends with one finite bundle and counts both ranks' samples.
+
+    W&B has a single run of them.
+    """
     options = [*phase_options(phase, bundle_path, tmp_path / "bundle"), "--config", str(DDP), "--trainer.devices", "2"]
-    steps = [*TWO_STEPS, "--trainer.logger.save_dir", str(tmp_path)]
+    steps = [*TWO_STEPS, "--trainer.logger.save_dir", str(tmp_path), "--tracking.wandb", "offline"]
     command = [sys.executable, "-m", "abair_pl.cli", "fit", *options, *small, *steps]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -126,6 +257,10 @@ def test_two_processes_train_each_phase(phase: str, small: list[str], bundle_pat
     assert (facts["devices"], facts["steps"], facts["samples_seen"]) == (2, 2, 4)
     for file in bundle.path.rglob("*.safetensors"):
         assert all(bool(torch.isfinite(value).all()) for value in load_file(file).values())
+    (run,) = tmp_path.glob("run/wandb/offline-run-*")
+    assert len(list(run.glob("files/media/images/val/panel*.png"))) == 1
+    assert run.name.endswith(facts["wandb_run"])
+    assert done.stdout.count("wandb sync") == 1
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])

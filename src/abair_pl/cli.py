@@ -7,8 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from abair_pl import __version__
 from abair_pl.errors import AbairError, InputError, one_line, unknown_name
@@ -149,8 +148,7 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
             parser.add_argument(name, type=parameter.annotation, help=texts[name])
         elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=texts[name])
-        elif "list[" in str(parameter.annotation):
-            item = next(kind for kind in (Path, int, str) if kind.__name__ in str(parameter.annotation))
+        elif (item := _item(parameter.annotation)) is not None:
             parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name])
         elif required:
             parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=texts[name])
@@ -163,6 +161,12 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
         raise InputError(message) from error
     status = function(*[values.pop(name) for name in positional], **values)
     return status if isinstance(status, int) else 0
+
+
+def _item(annotation: Any) -> Any:
+    """The type of a list's items, of ``list[int]`` or ``list[int] | None``; None for other types."""
+    lists = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is list]
+    return get_args(lists[0])[0] if lists else None
 
 
 def _summary(function: Callable[..., Any]) -> str:

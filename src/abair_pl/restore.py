@@ -70,9 +70,7 @@ class Abair:
         tile_px: int = 512,
         overlap_px: int = 192,
     ) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            message = "no CUDA device here; expected --device cpu or auto"
-            raise InputError(message)
+        check_device(device)
         chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
         self.bundle = bundle
         self.device = torch.device(chosen)
@@ -261,6 +259,13 @@ class Abair:
         if self._tiling.fits(image):
             return run(image.to(self.device, memory_format=torch.channels_last)).float().cpu()
         return restore_large(self.restorer, image, run, self._tiling, self.device)
+
+
+def check_device(device: str) -> None:
+    """Raise :class:`InputError` where ``cuda`` is asked for and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        message = "no CUDA device here; expected --device cpu or auto"
+        raise InputError(message)
 
 
 def _as_tensor(image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:

@@ -1,13 +1,16 @@
 """``abair-pl fit|validate|test|predict``: LightningCLI over the three modules and the datamodule."""
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
 from abair_pl.data.datamodule import RestorationDataModule
 from abair_pl.errors import AbairError, InputError, one_line
@@ -17,12 +20,25 @@ from abair_pl.modules.adapter import AdapterModule
 from abair_pl.modules.base import RestorationModule
 from abair_pl.modules.estimator import EstimatorModule
 from abair_pl.modules.pretrain import PretrainModule
+from abair_pl.modules.tracking import (
+    TrackingConfig,
+    finish_run,
+    identify,
+    logger_error,
+    make_loggers,
+    open_run,
+    wandb_loggers,
+    without_secrets,
+)
 
 __all__ = ["AdapterModule", "EstimatorModule", "PretrainModule", "RestorationDataModule", "run_trainer"]
 
 
 class VersionedConfig(SaveConfigCallback):
-    """Saves the configuration beside the logs as ``config.yaml``, or ``config-1.yaml`` where there is one already."""
+    """Saves the configuration beside the logs as ``config.yaml``, or ``config-1.yaml`` where there is one already.
+
+    W&B gets it, too, without passwords.
+    """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Choose a free name, then save."""
@@ -31,6 +47,12 @@ class VersionedConfig(SaveConfigCallback):
         self.config_filename = f"config-{taken}.yaml" if taken else "config.yaml"
         super().setup(trainer, pl_module, stage)
 
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give it to W&B."""
+        values = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in wandb_loggers(trainer):
+            logger.experiment.config.update(without_secrets(values), allow_val_change=True)
+
 
 class AbairCLI(LightningCLI):
     """LightningCLI whose wrong arguments are one line, and whose checkpoints do not override arguments."""
@@ -38,6 +60,28 @@ class AbairCLI(LightningCLI):
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """The parser, reporting errors as exceptions."""
         return super().init_parser(**{**kwargs, "exit_on_error": False})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Beside model, data and trainer: where runs are tracked."""
+        parser.add_class_arguments(TrackingConfig, "tracking")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer, with the loggers of its own and those of the tracking."""
+        tracking: TrackingConfig = self._get(self.config_init, "tracking")
+        if tracking.wandb is None and not tracking.tensorboard:
+            return super().instantiate_trainer(**kwargs)
+        settings = self._get(self.config_init, "trainer")
+        folder, given = Path(settings.default_root_dir or Path.cwd()), settings.logger
+        if given is None or given is True:
+            given = CSVLogger(folder, "logs")
+        loggers = list(given) if isinstance(given, Iterable) else [given] if given else []
+        if tracking.wandb and any(isinstance(logger, WandbLogger) for logger in loggers):
+            message = "both trainer.logger and tracking.wandb are W&B; expected one of them: leave out trainer.logger"
+            raise InputError(message)
+        module, checkpoint = self.model, self._get(self.config_init, "ckpt_path")
+        preset = str(module.hparams.get("preset", module.phase))
+        identity = identify(tracking, str(self.subcommand), module.phase, preset, module.bundle, checkpoint)
+        return super().instantiate_trainer(logger=[*loggers, *make_loggers(tracking, identity, folder)], **kwargs)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters silently replace the given ones; the module compares."""
@@ -52,6 +96,7 @@ def run_trainer(arguments: ArgsType) -> None:
     Raises:
         InputError: An argument or a configuration file is wrong.
     """
+    before, failed = open_run(), True
     try:
         AbairCLI(
             RestorationModule,
@@ -62,13 +107,16 @@ def run_trainer(arguments: ArgsType) -> None:
             seed_everything_default=0,
             args=arguments,
         )
+        failed = False
     except Exception as error:
-        ours = _abair_error(error)
+        ours = _abair_error(error) or logger_error(error)
         if ours is not None:
             raise ours from error
         if isinstance(error, ArgumentError | argparse.ArgumentError | OSError | MisconfigurationException):
             raise InputError(one_line(str(error))) from error
         raise
+    finally:
+        finish_run(before, failed)
 
 
 def _abair_error(error: BaseException | None) -> AbairError | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import lightning as L
@@ -21,6 +21,7 @@ from abair_pl.data.streaming.sources import Source, Sources, expand_shards, expa
 from abair_pl.data.streaming.stream import ExactStream, TrainStream
 from abair_pl.data.synthesis import Synthesis, SynthesisConfig
 from abair_pl.errors import InputError, ShardError
+from abair_pl.stopwatch import Stopwatch, TimedLoader
 
 _LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 11, "shuffle_buffer": 1, "workers": 0, "seed": 0}
 
@@ -82,6 +83,7 @@ class RestorationDataModule(L.LightningDataModule):
         self.synthesis = synthesis
         self.max_broken_share = max_broken_share
         self.open_shard = ShardOpener(cache_dir, cache_gb, allow_pipe)
+        self.stopwatch = Stopwatch()
         self._made: Synthesis | None = None
         self._record = StreamRecord()
         for name, least in _LEAST.items():
@@ -180,13 +182,19 @@ class RestorationDataModule(L.LightningDataModule):
     def _rank(self) -> int:
         return self.trainer.global_rank if self.trainer else 0
 
+    def manifests(self, use: Literal["train", "val", "test"]) -> list[Path]:
+        """The manifests beside the shards of a use, of those on this machine that have one."""
+        if use == "train":
+            shards = [shard for source in self._sources() for shard in source.shards]
+        else:
+            shards = self._expanded(self.val if use == "val" else self.test or self.val)
+        folders = sorted({str(Path(shard).parent) for shard in shards if not is_remote(shard)})
+        return [file for folder in folders if (file := Path(folder, MANIFEST_NAME)).exists()]
+
     def provenance(self) -> dict[str, Any]:
         """Facts about the data for a bundle: where it came from, its manifests' digest, and the seed."""
         sources = self._sources()
-        shards = [shard for source in sources for shard in source.shards if not is_remote(shard)]
-        folders = sorted({str(Path(shard).parent) for shard in shards})
-        manifests = [Path(folder, MANIFEST_NAME) for folder in folders]
-        digests = "".join(file_sha256(manifest) for manifest in manifests if manifest.exists())
+        digests = "".join(map(file_sha256, self.manifests("train")))
         digest = hashlib.sha256(digests.encode()).hexdigest()[:16]
         weights = {shown(source.name): source.weight for source in sources}
         facts = {"data_manifest": digest, "data_seed": self.seed, "data_sources": weights}
@@ -206,7 +214,7 @@ class RestorationDataModule(L.LightningDataModule):
             self._record.resume(self._stream_settings(), self._rank),
         )
         # Workers take over the position when they start, so they are started anew for each iteration.
-        return self._loader(stream, self._device_batch_size, persistent_workers=False)
+        return self._loader(stream, self._device_batch_size, persistent_workers=False, part="data")
 
     def _stream_settings(self) -> dict[str, Any]:
         """What the positions in a checkpoint depend on."""
@@ -244,12 +252,12 @@ class RestorationDataModule(L.LightningDataModule):
         augmentation = Augmentation(patch_px, random=False)
         count = samples_in(shards)
         stream = ExactStream(shards, count, augmentation, self.seed, self._rank, self._world_size, self.open_shard)
-        return self._loader(stream, batch_size, persistent_workers=self.workers > 0)
+        return self._loader(stream, batch_size, persistent_workers=self.workers > 0, part=None)
 
     def _loader(
-        self, stream: TrainStream | ExactStream, batch_size: int, persistent_workers: bool
+        self, stream: TrainStream | ExactStream, batch_size: int, persistent_workers: bool, part: str | None
     ) -> DataLoader[PhotoSample]:
-        return DataLoader(
+        return TimedLoader(
             stream,
             batch_size,
             num_workers=self.workers,
@@ -257,6 +265,8 @@ class RestorationDataModule(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=persistent_workers,
             worker_init_fn=_use_one_thread,
+            stopwatch=self.stopwatch,
+            part=part,
         )
 
     def on_after_batch_transfer(self, batch: PhotoBatch, dataloader_idx: int) -> RestorationBatch:
@@ -265,6 +275,7 @@ class RestorationDataModule(L.LightningDataModule):
         if self.trainer is not None and self.trainer.predicting:
             return self.made.untouched(batch)
         if self.trainer is not None and self.trainer.training:
+            self.stopwatch.enter("synthesis")
             return self.made.training(batch, self.trainer.global_step)
         return self.made.evaluation(batch)
 

@@ -1,5 +1,6 @@
 """What is measured: real pairs, or photographs that the synthesizer degrades."""
 
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ class PairSource:
         """The degradation's name, ``rain|noise`` for several side by side; empty for real pairs as they are."""
         return "|".join(synthesizer.sources[-1] for synthesizer in self.side_by_side)
 
+    @property
+    def files(self) -> list[Path]:
+        """All that is read: the images, and the depth beside the clean one where it counts."""
+        depth = self.clean.with_suffix(".depth.png")
+        images = [path for path in (self.clean, self.degraded) if path is not None]
+        return [*images, *([depth] if self.side_by_side and depth.is_file() else [])]
+
     def load(self) -> Pair:
         """Read the images and degrade them.
 
@@ -70,7 +78,7 @@ class PairSource:
             raise ImageError(message)
         if not self.side_by_side:
             return Pair(degraded, clean)
-        seeds = torch.tensor([combine(combine(self.seed, self.draw), zlib.crc32(self.image.encode()))])
+        seeds = torch.tensor([combine(combine(self.seed, self.draw), zlib.crc32(os.fsencode(self.image)))])
         depth = _depth_beside(self.clean, clean)
         made = degraded.clone()
         edges = [round(clean.shape[2] * index / len(self.side_by_side)) for index in range(len(self.side_by_side) + 1)]
@@ -98,7 +106,7 @@ def find_pairs(
         InputError: The options do not fit together, or files have no partner.
     """
     if source is not None and target is not None and clean is None and degrade is None:
-        degraded, reference = _by_stem(source), _by_stem(target)
+        degraded, reference = by_stem(source), by_stem(target)
         lonely = sorted(degraded.keys() ^ reference.keys())
         if lonely:
             message = f"{len(lonely)} images have no partner of the same stem, such as '{lonely[0]}'; name pairs alike"
@@ -110,12 +118,12 @@ def find_pairs(
             message = f"degrade is {' '.join(degrade)}; expected each once: for several draws, raise --draws"
             raise InputError(message)
         made = {degradation: side_by_side(degradation) for degradation in degrade}
-        paths = find_images([clean])
+        paths = by_stem(clean)
         return [
-            PairSource(path.stem, path, None, degradation, draw, seed, synthesizers)
+            PairSource(stem, path, None, degradation, draw, seed, synthesizers)
             for degradation, synthesizers in made.items()
             for draw in range(draws)
-            for path in paths
+            for stem, path in paths.items()
         ]
     message = "expected either --input and --target, or --clean and --degrade"
     raise InputError(message)
@@ -131,7 +139,12 @@ def check_draws(draws: int, seed: int) -> None:
         raise InputError(message)
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder, or the one that is given, by their stems.
+
+    Raises:
+        InputError: Two have the same.
+    """
     named: dict[str, Path] = {}
     for path in find_images([folder]):
         if path.stem in named:

@@ -29,6 +29,8 @@ class AdapterModule(RestorationModule):
         InputError: The name cannot be an adapter's.
     """
 
+    bundle: Bundle
+
     def __init__(
         self,
         init_from: Path,
@@ -45,6 +47,7 @@ class AdapterModule(RestorationModule):
         super().__init__(optimization, save_to, identity)
         self.bundle = bundle
         self.adapter = adapter
+        self.part = f"adapters/{degradation}"
         self.degradations = [degradation]
         self.has_weights = bundle.config.adapters.get(degradation) == adapter
         start = bundle.path / "adapters" / degradation if self.has_weights else None
@@ -52,6 +55,10 @@ class AdapterModule(RestorationModule):
         execution.apply_to(self.restorer)
         self.restoration_loss = BalancedRestorationLoss(2)
         self.make_metrics()
+
+    @property
+    def phase(self) -> str:
+        return f"adapter/{self.degradations[0]}"
 
     def is_trained(self, name: str) -> bool:
         return any(part in name for part in self.adapter.trained)

@@ -16,9 +16,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from abair_pl.batch import RestorationBatch
+from abair_pl.bundle import Bundle
 from abair_pl.errors import InputError, TrainingError
 from abair_pl.metrics import RestorationMetrics
-from abair_pl.modules.callbacks import ExponentialMovingAverage, PanelLogger, PredictionWriter, ThroughputMonitor
+from abair_pl.modules.callbacks import (
+    ArtifactLogger,
+    ExponentialMovingAverage,
+    PanelLogger,
+    PredictionWriter,
+    RunRecorder,
+    TableLogger,
+    ThroughputMonitor,
+)
 from abair_pl.modules.optimization import OptimizationConfig, optimizer_and_schedule
 
 
@@ -45,6 +54,12 @@ class RestorationModule(L.LightningModule):
     has_weights = False
     """Whether a bundle gave the weights that this phase trains."""
 
+    bundle: Bundle | None = None
+    """The bundle that this phase starts from."""
+
+    part = ""
+    """The file or folder of the bundle that this phase makes; all of it if empty."""
+
     def __init__(self, optimization: OptimizationConfig, save_to: Path, identity: Mapping[str, Any]) -> None:
         super().__init__()
         self.save_hyperparameters({**identity, "optimization": asdict(optimization)}, logger=False)
@@ -52,6 +67,7 @@ class RestorationModule(L.LightningModule):
         self.save_to = save_to
         self.skipped_in_a_row = 0
         self.samples_seen = 0
+        self.facts: dict[str, Any] = {}  # of the run, for the provenance; callbacks add theirs
         self.panel: tuple[RestorationBatch, Tensor, Tensor] | None = None  # with restored images and shown labels
 
     @abstractmethod
@@ -69,6 +85,11 @@ class RestorationModule(L.LightningModule):
     @abstractmethod
     def save_bundle(self, provenance: dict[str, Any]) -> None:
         """Write :attr:`save_to`."""
+
+    @property
+    def phase(self) -> str:
+        """What the bundle's provenance calls this phase, such as ``pretrain`` or ``adapter/rain``."""
+        return type(self).__name__.removesuffix("Module").lower()
 
     @property
     def metric_of(self) -> dict[str, RestorationMetrics]:
@@ -116,6 +137,7 @@ class RestorationModule(L.LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """What every phase watches and averages."""
         callbacks: list[Callback] = [ThroughputMonitor(), PanelLogger(), PredictionWriter()]
+        callbacks += [RunRecorder(), ArtifactLogger(), TableLogger()]
         if self.optimization.ema_decay > 0:
             callbacks.append(ExponentialMovingAverage(self.optimization.ema_decay))
         return callbacks
@@ -161,8 +183,8 @@ class RestorationModule(L.LightningModule):
         if gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
-    def validation_step(self, batch: RestorationBatch, batch_idx: int) -> None:
-        """Measure restored images by degradation."""
+    def validation_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
+        """Measure restored images ``(B, 3, H, W)`` in [0, 1] by degradation, and give them to the callbacks."""
         restored = self.restore(batch.degraded).float().clamp(0.0, 1.0)
         label_of = batch.labels[:, 0, 0]
         for name, metric in self.metric_of.items():
@@ -170,6 +192,7 @@ class RestorationModule(L.LightningModule):
             metric.update(restored[chosen], batch.clean[chosen])
         if batch_idx == 0:
             self.panel = batch, restored, self.shown_labels(batch)
+        return restored
 
     def on_validation_start(self) -> None:
         """Refuse to measure weights that nothing has trained; a checkpoint has been loaded by now."""
@@ -201,9 +224,9 @@ class RestorationModule(L.LightningModule):
             mean = torch.stack(all_values).mean()
             self.log(f"{stage}/{kind}", mean, prog_bar=kind == "psnr", rank_zero_only=True)
 
-    def test_step(self, batch: RestorationBatch, batch_idx: int) -> None:
+    def test_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
         """The same measures as in validation."""
-        self.validation_step(batch, batch_idx)
+        return self.validation_step(batch, batch_idx)
 
     def on_test_epoch_end(self) -> None:
         """Log the measures as ``test/``."""
@@ -242,4 +265,4 @@ class RestorationModule(L.LightningModule):
         facts: dict[str, Any] = {"config": settings, "seed": int(os.environ.get("PL_GLOBAL_SEED", 0))}
         facts |= {"precision": str(self.trainer.precision), "devices": self.trainer.world_size}
         data = getattr(self.trainer, "datamodule", None)
-        return {**facts, **(data.provenance() if data is not None else {})}
+        return {**facts, **self.facts, **(data.provenance() if data is not None else {})}

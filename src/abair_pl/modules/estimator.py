@@ -10,7 +10,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.bundle import Bundle, check_target, save_estimator
+from abair_pl.bundle import ESTIMATOR_FILE, Bundle, check_target, save_estimator
 from abair_pl.errors import InputError
 from abair_pl.models.calibration import Calibration, fit_calibration
 from abair_pl.models.estimator import Estimator
@@ -39,6 +39,9 @@ class EstimatorModule(RestorationModule):
     Raises:
         InputError: The bundle has no adapters.
     """
+
+    bundle: Bundle
+    part = ESTIMATOR_FILE
 
     def __init__(
         self,
@@ -96,8 +99,8 @@ class EstimatorModule(RestorationModule):
         parts["restoration"] = F.l1_loss(restored.float(), batch.clean)
         return StepResult(classification + self.restoration_weight * parts["restoration"], parts)
 
-    def validation_step(self, batch: RestorationBatch, batch_idx: int) -> None:
-        super().validation_step(batch, batch_idx)
+    def validation_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
+        restored = super().validation_step(batch, batch_idx)
         logits, labels = self.estimator(batch.degraded).float(), batch.labels[:, 0, 0]
         correct = logits.argmax(dim=1) == labels
         self.accuracy.update(correct[batch.valid].float())
@@ -105,6 +108,7 @@ class EstimatorModule(RestorationModule):
         once = batch.clean[batch.valid & (labels == 1)]  # a photograph is there once with each degradation
         if len(once):
             self.gathered.update(self.estimator(once).float(), labels.new_zeros(len(once)))
+        return restored
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.bundle import Bundle, save_backbone
+from abair_pl.bundle import BACKBONE_FILE, Bundle, save_backbone
 from abair_pl.bundle_output import check_output
 from abair_pl.degradations import PAPER_FIVE
 from abair_pl.errors import InputError
@@ -34,6 +34,8 @@ class PretrainModule(RestorationModule):
     Raises:
         InputError: The preset is not known, or ``init_from`` does not fit it.
     """
+
+    part = BACKBONE_FILE
 
     def __init__(
         self,
@@ -67,6 +69,7 @@ class PretrainModule(RestorationModule):
                     f"expected {preset} for {self.degradations}: set --model.preset and --model.degradations to match"
                 )
                 raise InputError(message)
+            self.bundle = bundle
             self.backbone = bundle.backbone()
             self.has_weights = True
         execution.apply_to(self.backbone)

@@ -19,11 +19,13 @@ class FakeFits:
 
     Attributes:
         done: Of each fit its name, such as ``pretrain`` or ``rain``, and its options.
+        jobs: Of each fit how many share the cores.
         fails_at: The name of the fit that fails.
     """
 
     def __init__(self, make_backbone: Callable[..., Backbone], make_adapter: Callable[..., Any]) -> None:
         self.done: list[tuple[str, dict[str, str]]] = []
+        self.jobs: list[int] = []
         self.fails_at = ""
         self._backbone, self._adapter = make_backbone, make_adapter
 
@@ -36,6 +38,7 @@ class FakeFits:
         """As ``fit``; weights follow from the seed and from how many fits there were."""
         given = dict(option.removeprefix("--").split("=", 1) for option in options)
         self.done.append((log.stem, given))
+        self.jobs.append(jobs)
         if log.stem == self.fails_at:
             message = f"{log.stem} failed"
             raise AbairError(message)

@@ -28,7 +28,7 @@ def test_variants_and_seeds_give_one_table(
     assert fits.names == FITS * 2
     table = (tmp_path / "out" / "clean" / "ablation.md").read_text()
     assert table in capsys.readouterr().out
-    assert "| *published: + CutMix* |" in table
+    assert "| + CutMix |" in table
     assert "over 2 seeds (0, 3). Preset tiny; steps: pretrain 2, adapter 2, estimator 2." in table
     assert "skipped: dehazing: no --data to look for SOTS in" in table
     found = json.loads((tmp_path / "out" / "clean" / "ablation.json").read_text())
@@ -87,6 +87,7 @@ def test_ablations_with_one_output_share_runs_and_keep_their_results(
         (["--preset", "tinny"], "did you mean 'tiny'?"),
         (["--photos", "nowhere"], "no image at nowhere"),
         (["--device", "cuda"], "no CUDA device here"),
+        (["--variants", "none", "sone"], "unknown variant 'sone'; expected one of: none, some"),
     ],
 )
 def test_what_is_wrong_is_one_line_before_the_first_run(
@@ -105,12 +106,18 @@ def test_what_is_wrong_is_one_line_before_the_first_run(
     assert fits.names == []
 
 
+def test_variants_may_be_chosen(command: list[str], fits: FakeFits, tmp_path: Path) -> None:
+    assert main([*command, "--variants", "some"]) == 0
+    found = json.loads((tmp_path / "out" / "clean" / "ablation.json").read_text())
+    assert list(found["variants"]) == ["some"]
+
+
 def test_nothing_is_trained_where_nothing_could_be_measured(
     command: list[str], fits: FakeFits, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = command.index("--photos")
     assert main([*command[:place], *command[place + 2 :]]) == 2
-    assert "there would be nothing to measure (denoising: no --data" in capsys.readouterr().err
+    assert "has images (denoising: no --data" in capsys.readouterr().err
     assert fits.names == []
 
 

@@ -7,7 +7,7 @@ from abair_pl.evaluation.ablation.table import Spread, ablation_markdown, ablati
 from abair_pl.evaluation.ablation.variants import Ablation, Variant
 from abair_pl.evaluation.benchmark.results import Record, Results
 from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
-from abair_pl.evaluation.report.published import published_table
+from abair_pl.evaluation.published import published_table
 
 VARIANTS = {"a": Variant("first", published="LoRA rank 4"), "b": Variant("second", "oracle")}
 ABLATION = Ablation("Two variants", Path("suite.yaml"), VARIANTS, "table7", Path())
@@ -69,22 +69,23 @@ def test_what_one_seed_lacks_has_no_spread() -> None:
     assert "| first | — | 21.00 ± 1.41 | — | — |" in lines
 
 
-def test_table_has_means_and_deviations_and_the_published_row_below() -> None:
+def test_table_has_means_and_deviations_and_the_published_rows_below() -> None:
     lines = ablation_markdown(ABLATION, THREE_SEEDS, [0, 1, 5], "Preset tiny.").splitlines()
     assert lines[0] == "## Two variants"
-    assert lines[2:7] == [
-        "|  | Deraining | Denoising | PSNR | SSIM |",
+    assert lines[2:8] == [
+        "|  | Deraining† | Denoising | PSNR | SSIM |",
         "| --- | --- | --- | --- | --- |",
         "| first | 32.00 ± 2.00 | 22.00 ± 2.00 | 27.00 ± 2.00 | 0.2700 ± 0.0200 |",
-        "| *published: LoRA rank 4* | 37.79 | 31.38 | — | — |",
         "| second | 31.00 ± 0.00 | 26.00 ± 1.00 | 28.50 ± 0.50 | 0.2850 ± 0.0050 |",
+        "| **published: the paper's data, the paper's sizes** |  |  |  |  |",
+        "| LoRA rank 4 | 37.79 | 31.38 | — | — |",
     ]
-    about, notes = lines[8], lines[10:]
+    about, notes = lines[9], lines[11:]
     assert "mean ± standard deviation over 3 seeds (0, 1, 5). Preset tiny." in about
     assert notes == [
-        "- Deraining: 2 photographs with rain, in place of Rain100L, protocol y",
+        "- Deraining†: 2 photographs with rain, protocol y",
         "- Denoising: BSD68 (2 images), protocol rgb",
-        "- published rows are the paper's own figures, of its data, size and training",
+        "- † other images than the paper's; the published rows are of its data, size and training",
     ]
 
 
@@ -98,14 +99,14 @@ def test_published_averages_are_shown_over_the_same_tasks_alone() -> None:
     assert average not in ablation_markdown(ablation, THREE_SEEDS, [0, 1, 2], "Small.")
     tasks = {name: Task(name, dataset, "", "") for name, dataset in published.datasets.items()}
     whole = Results(Suite("five", tasks, {"a": Method("first"), "b": Method("second")}), [], {})
-    assert f"| *published: + CutMix* | — | — | — | — | — | {average} |" in ablation_markdown(ablation, [whole], [0], "")
+    assert f"| + CutMix | — | — | — | — | — | {average} |" in ablation_markdown(ablation, [whole], [0], "")
 
 
 def test_a_task_that_was_left_out_is_in_the_table_with_its_reason() -> None:
     values = (30.0, 20.0, 31.0, 25.0)
     found = measured(*values, tasks=("deraining", "dehazing", "denoising"))
     lines = ablation_markdown(ABLATION, [found], [4], "Small.").splitlines()
-    assert "|  | Deraining | Dehazing | Denoising | PSNR | SSIM |" in lines
+    assert "|  | Deraining† | Dehazing | Denoising | PSNR | SSIM |" in lines
     assert "| second | 31.00 | — | 25.00 | — | — |" in lines
     assert "- skipped: dehazing: no folder SOTS" in lines
     assert any("over seed 4 alone. Small." in line for line in lines)

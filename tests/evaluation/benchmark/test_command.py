@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from abair_pl.atomic import locked
@@ -26,7 +27,7 @@ def suite_file(tmp_path: Path) -> Path:
     }
     methods = {blend: {"title": blend, "blend": blend} for blend in ("none", "soft", "oracle")}
     file = tmp_path / "suite.yaml"
-    file.write_text(yaml.safe_dump({"title": "a suite", "tasks": tasks, "methods": methods}))
+    file.write_text(yaml.safe_dump({"title": "a suite", "tasks": tasks, "methods": methods}, sort_keys=False))
     return file
 
 
@@ -55,7 +56,8 @@ def test_a_suite_gives_tables_figures_and_a_page(
     assert main(options(suite_file, bundle_path, photographs, tmp_path / "out")) == 0
     shown = capsys.readouterr().out
     assert "skipped: deraining: no --data to look for Rain100L in" in shown
-    assert "Denoising" in shown
+    assert "stand-in: denoising: no --data to look for Kodak24 in" in shown
+    assert "seconds per megapixel" in shown
     assert {path.name for path in (tmp_path / "out").iterdir()} >= REPORT
     table = (tmp_path / "out" / "table.md").read_text()
     assert table in shown
@@ -102,6 +104,19 @@ def test_two_processes_find_the_same_means_as_one(
     assert len(_numbers(one)) > 20
 
 
+def test_what_one_process_cannot_do_ends_both_with_its_error(
+    suite_file: Path, bundle_path: Path, two_photographs: Path, tmp_path: Path
+) -> None:
+    broken = two_photographs / "photo-6.png"  # the second image is the second process's
+    broken.write_bytes(broken.read_bytes()[:300])
+    process = run([*options(suite_file, bundle_path, two_photographs, tmp_path / "out"), "--devices", "2"])
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, printed
+    assert printed.count("abair-pl: error: task denoising, image ") == 1
+    assert "photo-6.png" in printed
+    assert "Traceback" not in printed
+
+
 def _numbers(values: object) -> list[float]:
     if isinstance(values, dict):
         return [number for value in values.values() for number in _numbers(value)]
@@ -118,7 +133,12 @@ def _numbers(values: object) -> list[float]:
         (["--bundle", "a", "b"], "bundle 'main' is given twice"),
         (["--photos", "nowhere"], "no image at nowhere"),
         (["--tile-px", "10"], "expected an overlap below half a tile"),
-        (["--device", "cuda"], "CUDA"),
+        (["--devices", "0"], "devices are 0 and nodes 1; expected at least 1 of each"),
+        pytest.param(
+            ["--device", "cuda"],
+            "no CUDA device here; expected --device cpu or auto",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(

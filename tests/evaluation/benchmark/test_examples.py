@@ -38,7 +38,7 @@ def test_examples_are_restored_once(
     tasks, _ = find_tasks(suite, None, two_photographs, allow_partial=False)
     methods, _ = open_methods(suite, {"main": bundle_path}, "cpu", 512, 64)
     benchmark, store = Benchmark(suite, tasks, methods, {}), RecordStore(tmp_path)
-    benchmark.measure(store)
+    benchmark.measure(benchmark.remaining(store), store)
     found = benchmark.results(store)
     for rank in range(3):
         restore_examples(benchmark, found, tmp_path, rank, 3)

@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from abair_pl.errors import AbairError
+from abair_pl.errors import AbairError, ImageError, InputError
 from abair_pl.evaluation.benchmark.methods import BundleMethod, open_methods
 from abair_pl.evaluation.benchmark.records import RecordStore
 from abair_pl.evaluation.benchmark.run import Benchmark
@@ -14,6 +15,10 @@ from abair_pl.evaluation.benchmark.tasks import find_tasks
 from abair_pl.evaluation.evaluate import evaluate
 
 Prepare = Callable[..., Benchmark]
+
+
+def run(benchmark: Benchmark, store: RecordStore) -> None:
+    benchmark.measure(benchmark.remaining(store), store)
 
 
 @pytest.fixture
@@ -44,7 +49,7 @@ def restored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_every_cell_has_a_record_of_every_image(prepare: Prepare, suite: Suite, tmp_path: Path) -> None:
     benchmark, store = prepare(suite), RecordStore(tmp_path)
-    benchmark.measure(store)
+    run(benchmark, store)
     results = benchmark.results(store)
     found = [(record.task, record.method, record.image) for record in results.records]
     images = ("photo-1", "photo-6")
@@ -61,7 +66,7 @@ def test_numbers_are_those_of_evaluate(
     prepare: Prepare, suite: Suite, two_photographs: Path, bundle_path: Path, tmp_path: Path
 ) -> None:
     benchmark, store = prepare(suite), RecordStore(tmp_path)
-    benchmark.measure(store)
+    benchmark.measure(benchmark.remaining(store), store)
     options = {"clean": two_photographs, "degrade": ["noise:sigma=25"], "blend": ["none", "soft", "oracle"]}
     evaluate(tmp_path / "evaluated", bundle_path, device="cpu", **options)  # type: ignore[arg-type]
     rows = json.loads((tmp_path / "evaluated" / "results.json").read_text())["images"]
@@ -75,18 +80,18 @@ def test_what_was_measured_is_not_measured_again(
     prepare: Prepare, suite: Suite, restored: list[str], tmp_path: Path
 ) -> None:
     store = RecordStore(tmp_path)
-    prepare(suite).measure(store)
+    run(prepare(suite), store)
     assert len(restored) == 2 * 3 * 2
     first = prepare(suite).results(store)
     restored.clear()
-    prepare(suite).measure(store)
+    run(prepare(suite), store)
     assert not restored
     assert prepare(suite).results(store) == first
     lines = store.file.read_text().splitlines(keepends=True)
     store.file.write_text("".join(lines[:7]) + lines[7][:40])  # killed while it wrote the eighth
     with pytest.raises(AbairError, match="5 of 12 records are missing"):
         prepare(suite).results(store)
-    prepare(suite).measure(store)
+    run(prepare(suite), store)
     assert len(restored) == 5
     again = prepare(suite).results(store)
     assert [replace(record, seconds=0.0) for record in again.records] == [
@@ -98,18 +103,20 @@ def test_a_method_that_is_added_is_all_that_is_measured(
     prepare: Prepare, suite: Suite, restored: list[str], tmp_path: Path
 ) -> None:
     store = RecordStore(tmp_path)
-    prepare(suite).measure(store)
+    run(prepare(suite), store)
     restored.clear()
-    prepare(replace(suite, methods={**suite.methods, "sum": Method("sum", "sum")})).measure(store)
+    run(prepare(replace(suite, methods={**suite.methods, "sum": Method("sum", "sum")})), store)
     assert restored == ["sum"] * 4
 
 
 def test_processes_share_the_images(prepare: Prepare, suite: Suite, restored: list[str], tmp_path: Path) -> None:
     together = RecordStore(tmp_path / "together")
-    prepare(suite).measure(together)
+    run(prepare(suite), together)
     restored.clear()
+    benchmark = prepare(suite)
+    jobs = benchmark.remaining(RecordStore(tmp_path / "shared"))
     for rank in range(2):
-        prepare(suite).measure(RecordStore(tmp_path / "shared", rank), rank, 2)
+        benchmark.measure(jobs[rank::2], RecordStore(tmp_path / "shared", rank))
     assert len(restored) == 12, "each once"
     assert [len(file.read_text().splitlines()) for file in (tmp_path / "shared" / "records").iterdir()] == [6, 6]
     one, two = (prepare(suite).results(RecordStore(folder)) for folder in (tmp_path / "together", tmp_path / "shared"))
@@ -118,12 +125,42 @@ def test_processes_share_the_images(prepare: Prepare, suite: Suite, restored: li
             assert one.score(task, method) == two.score(task, method)
 
 
+def test_a_changed_bundle_is_measured_anew(
+    prepare: Prepare, suite: Suite, bundle_copy: Path, restored: list[str], tmp_path: Path
+) -> None:
+    store = RecordStore(tmp_path / "out")
+    run(prepare(suite, bundle_copy), store)
+    restored.clear()
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps({**values, "calibration": {"temperature": 2.0, "threshold": None}}))
+    run(prepare(suite, bundle_copy), store)
+    assert len(restored) == 12
+
+
+def test_nothing_to_measure_is_refused(prepare: Prepare, suite: Suite, backbone_path: Path) -> None:
+    soft = replace(suite, methods={"soft": Method("SW")})
+    with pytest.raises(InputError, match=r"there is nothing to measure .*run phase III"):
+        prepare(soft, backbone_path)
+
+
+def test_an_image_that_cannot_be_measured_is_named(
+    prepare: Prepare, suite: Suite, two_photographs: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (9, 9)).save(two_photographs / "small.png")
+    with pytest.raises(ImageError, match=r"task denoising, image .*small.png: image of 9 x 9 pixels; SSIM needs 11"):
+        run(prepare(suite), RecordStore(tmp_path / "out"))
+    (two_photographs / "small.png").write_bytes((two_photographs / "photo-1.png").read_bytes()[:200])
+    with pytest.raises(ImageError, match=r"small.png"):
+        run(prepare(suite), RecordStore(tmp_path / "out"))
+
+
 def test_cells_that_cannot_be_measured_are_left_out_and_told(
     prepare: Prepare, suite: Suite, backbone_path: Path, tmp_path: Path
 ) -> None:
     benchmark, store = prepare(suite, backbone_path), RecordStore(tmp_path)
     assert benchmark.skipped.keys() == {f"{method} on {task}" for method in ("soft", "oracle") for task in suite.tasks}
-    benchmark.measure(store)
+    run(benchmark, store)
     results = benchmark.results(store)
     assert {record.method for record in results.records} == {"none"}
     assert results.skipped == benchmark.skipped

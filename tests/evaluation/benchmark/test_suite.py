@@ -9,7 +9,7 @@ from abair_pl.errors import InputError
 from abair_pl.evaluation.benchmark.suite import Suite, read_suite
 from abair_pl.evaluation.pairs import side_by_side
 from abair_pl.evaluation.protocols import named_protocol
-from abair_pl.evaluation.report.published import published_table
+from abair_pl.evaluation.published import published_table
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "benchmark"
 SUITES = sorted(CONFIGS.glob("*.yaml"))
@@ -62,9 +62,16 @@ def test_the_main_method_is_the_last_unless_named(tmp_path: Path) -> None:
         ({"tasks": {"noise": {"title": "Denoising"}}}, "is no suite"),
         ({"tasks": ["elsewhere.yaml"]}, "elsewhere.yaml"),
         ({"seed": "many"}, "seed"),
+        ({"published": "tabel1"}, "unknown published table 'tabel1'"),
+        ({"tasks": {"../up": TASK}}, "a task or method is called '../up'"),
+        ({"methods": {"a/b": {"title": "SW"}}}, "a task or method is called 'a/b'"),
+        ({"title": "two\nlines"}, "expected a single line"),
+        ({"tasks": ["twice.yaml", "twice.yaml"]}, "two of the suites have a task 'noise'"),
+        ({"tasks": [""]}, "is no suite"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    written(tmp_path).rename(tmp_path / "twice.yaml")
     with pytest.raises(InputError) as caught:
         read_suite(written(tmp_path, **changes))
     assert message in str(caught.value)
@@ -72,7 +79,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, object], mess
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a list", "title: [", "\x00"])
+@pytest.mark.parametrize("text", ["", "- a list", "title: [", "\x00", "[" * 3000])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "other.yaml").write_text(text)
     with pytest.raises(InputError, match="is no suite"):

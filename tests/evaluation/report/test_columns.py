@@ -1,9 +1,7 @@
 from dataclasses import replace
 
-import pytest
-
 from abair_pl.evaluation.benchmark.results import Results
-from abair_pl.evaluation.report.columns import DAGGER, column_labels, input_average, marked_labels, measured_tasks
+from abair_pl.evaluation.report.columns import DAGGER, column_labels, marked_labels, measured_tasks
 
 
 def without(results: Results, *tasks: str) -> Results:
@@ -30,13 +28,3 @@ def test_same_titles_are_told_by_their_data_sets(results: Results) -> None:
 def test_stand_ins_are_marked(results: Results) -> None:
     labels = marked_labels(results)
     assert [name for name, label in labels.items() if label.endswith(DAGGER)] == ["deraining", "low_light"]
-
-
-def test_input_has_an_average_where_all_was_measured(results: Results) -> None:
-    assert input_average(results) is None
-    average = input_average(without(results, "dehazing"))
-    assert average is not None
-    scores = [results.input_score(task) for task in measured_tasks(results)]
-    assert average.psnr == pytest.approx(sum(score.psnr for score in scores if score) / 4)
-    assert average.ssim == pytest.approx(sum(score.ssim for score in scores if score) / 4)
-    assert average.count == 4

@@ -54,6 +54,9 @@ def test_json_has_null_where_nothing_was_measured(results: Results) -> None:
     }
     assert found["methods"]["soft"]["average"] is None
     assert found["input_average"] is None
+    assert len(found["images"]) == len(results.records)
+    assert "seconds" not in found["images"][0]
+    assert found["images"][0]["psnr"] == results.records[0].psnr
 
 
 def test_json_has_averages_where_all_was_measured(results: Results) -> None:

@@ -63,7 +63,7 @@ def test_table_has_all_cells_and_the_best_are_bold(page: str) -> None:
 
 def test_table_notes_are_below_it(page: str) -> None:
     found = text_of(page)
-    assert "† Deraining: stand-in for Rain100L: 5 photographs, deraining added, protocol y." in found
+    assert "† Deraining: 5 photographs, deraining added, protocol y." in found
     assert "Dehazing (SOTS (Out)) was skipped: there is no folder SOTS in --data." in found
     assert "arXiv 2411.18412" in found
 

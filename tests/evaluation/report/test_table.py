@@ -102,7 +102,7 @@ def test_method_that_lacks_tasks_has_no_average_and_one_note_for_each_reason(res
 
 def test_stand_in_is_explained(results: Results) -> None:
     explained = notes(results_table(results), f"{DAGGER} Deraining")
-    assert explained == [f"{DAGGER} Deraining: stand-in for Rain100L: 5 photographs, deraining added, protocol y."]
+    assert explained == [f"{DAGGER} Deraining: 5 photographs, deraining added, protocol y."]
 
 
 def test_average_is_given_where_all_was_measured() -> None:

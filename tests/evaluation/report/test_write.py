@@ -68,22 +68,6 @@ def test_report_without_measurements_can_be_written(results: Results, tmp_path: 
     assert {path.name for path in write_report(bare, [], tmp_path)} == ALWAYS
 
 
-def test_task_names_cannot_lead_out_of_the_folder(results: Results, examples: list[Example], tmp_path: Path) -> None:
-    name = "../a b/c"
-    tasks = {name: results.suite.tasks["denoising"]}
-    part = Results(replace(results.suite, tasks=tasks), [], {})
-    write_report(part, [replace(examples[0], task=name)], tmp_path / "made")
-    assert (tmp_path / "made" / "strips" / ".._a_b_c.png").is_file()
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]
-
-
-def test_nothing_is_written_for_an_unknown_published_table(results: Results, tmp_path: Path) -> None:
-    wrong = replace(results, suite=replace(results.suite, published="table0"))
-    with pytest.raises(InputError, match="unknown published table"):
-        write_report(wrong, [], tmp_path / "made")
-    assert not (tmp_path / "made").exists()
-
-
 def test_folder_in_the_way_of_a_file_is_an_error(results: Results, tmp_path: Path) -> None:
     (tmp_path / "table.md").mkdir()
     bare = replace(results, records=[])

@@ -4,17 +4,17 @@ import json
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from abair_pl.atomic import write_text
 from abair_pl.errors import InputError
 from abair_pl.evaluation.ablation.runs import Training
 from abair_pl.evaluation.ablation.table import ablation_markdown, ablation_values
 from abair_pl.evaluation.ablation.variants import PHASES, Ablation, PhaseOptions, read_ablation, read_scale
-from abair_pl.evaluation.benchmark.command import measure_suite
+from abair_pl.evaluation.benchmark.command import Execution, ImagePlaces, measure_suite
+from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.benchmark.suite import Method, Suite, read_suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
 from abair_pl.images import make_folder
+from abair_pl.restore import check_device
 
 
 def ablate(
@@ -28,6 +28,7 @@ def ablate(
     data: Path | None = None,
     photos: Path | None = None,
     allow_partial: bool = False,
+    variants: list[str] | None = None,
     jobs: int = 1,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> None:
@@ -48,6 +49,7 @@ def ablate(
         data: Folder with the data sets that are measured on, as for abair-pl benchmark.
         photos: Folder of clean photographs that stand in for missing ones.
         allow_partial: Accept data sets that have not all their images.
+        variants: Only these; all if left out.
         jobs: Adapters trained side by side.
         device: Where results are measured; auto takes a GPU where there is one.
 
@@ -55,30 +57,26 @@ def ablate(
         InputError: An option or a configuration is wrong.
         AbairError: A training failed; the error names its log.
     """
-    ablation = read_ablation(config)
+    ablation = read_ablation(config).only(variants)
     sizes = PhaseOptions() if scale is None else read_scale(scale)
     suite = read_suite(ablation.suite)
     chosen = [0, 1, 2] if seeds is None else seeds
     if len(set(chosen)) < len(chosen) or min(chosen) < 0 or jobs < 1:
         message = f"seeds are {chosen} and jobs {jobs}; expected different seeds of at least 0, and at least 1 job"
         raise InputError(message)
-    if device == "cuda" and not torch.cuda.is_available():
-        message = "no CUDA device here to measure on; expected --device cpu or auto"
-        raise InputError(message)
-    tasks, missing = find_tasks(suite, data, photos, allow_partial)
-    if not tasks:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        message = f"there would be nothing to measure ({reasons}); expected --data with data sets, or --photos"
-        raise InputError(message)
+    check_device(device)
+    find_tasks(suite, data, photos, allow_partial)  # refuses now what could not be measured after days
     training = Training(output, ablation.configs, preset, sizes, {"data.train": train, "data.val": val}, jobs)
     training.check(ablation.variants)
     folder = output / config.stem
     make_folder(folder)
-    results = []
+    places, execution = ImagePlaces(data, photos, allow_partial), Execution(device=device)
+    results: list[Results] = []
     for seed in chosen:
         bundles = {name: training.bundle(variant, seed) for name, variant in ablation.variants.items()}
         asked = _suite_of(ablation, suite, seed)
-        results += measure_suite(asked, folder / f"seed-{seed}", bundles, data, photos, allow_partial, device=device)
+        measured = measure_suite(asked, folder / f"seed-{seed}", bundles, places, execution)
+        results += [measured] if measured is not None else []
     words = f"Preset {preset}; steps: {_in_words(sizes)}."
     table = ablation_markdown(ablation, results, chosen, words)
     values = ablation_values(ablation, results, chosen, words)

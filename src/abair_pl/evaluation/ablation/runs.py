@@ -18,6 +18,60 @@ from abair_pl.models.presets import preset_config
 
 
 @dataclass(frozen=True)
+class Run:
+    """A run of a phase: one fit, in phase II one for each adapter.
+
+    Attributes:
+        phase: Which.
+        folder: Where everything that it makes is.
+        config: The phase's configuration.
+        options: What it changes.
+        jobs: How many fits run side by side.
+    """
+
+    phase: str
+    folder: Path
+    config: Path
+    options: Options
+    jobs: int
+
+    @property
+    def bundle(self) -> Path:
+        """What it makes."""
+        return self.folder / "bundle"
+
+    def train(self, adapter: str = "") -> None:
+        """Train, unless that is done already; from the last checkpoint, where an interrupted fit has left one.
+
+        Args:
+            adapter: Which one, in phase II.
+
+        Raises:
+            AbairError: It failed; the error names its log.
+        """
+        if self._is_done(adapter):
+            return
+        name = adapter or self.phase
+        own: Options = {"trainer.logger.name": name}
+        if adapter:
+            own["model.degradation"] = adapter
+        checkpoints = self.folder.glob(f"{name}/version_*/checkpoints/last.ckpt")
+        last = max(checkpoints, key=lambda file: file.stat().st_mtime, default=None)
+        if last is not None:
+            own["ckpt_path"] = str(last)
+        make_folder(self.folder)
+        fit(self.config, arguments({**self.options, **own}), self.folder / f"{name}.log", self.jobs)
+
+    def _is_done(self, adapter: str) -> bool:
+        if not (self.bundle / "config.json").exists():
+            return False
+        made = Bundle.open(self.bundle)
+        if self.phase == "estimator":
+            return made.estimator_is_current
+        return not adapter or adapter in made.config.adapters
+
+
+@dataclass(frozen=True)
 class Training:
     """What all runs of an ablation share.
 
@@ -72,7 +126,7 @@ class Training:
         estimator.train()
         return estimator.bundle
 
-    def _train_side_by_side(self, run: "Run", adapters: Sequence[str]) -> None:
+    def _train_side_by_side(self, run: Run, adapters: Sequence[str]) -> None:
         """Train adapters; when one fails, or this process is interrupted, no further one begins."""
         stop = Event()
 
@@ -91,7 +145,7 @@ class Training:
             finally:
                 stop.set()
 
-    def _run(self, phase: str, variant: Variant, seed: int, start: Path | None = None) -> "Run":
+    def _run(self, phase: str, variant: Variant, seed: int, start: Path | None = None) -> Run:
         """A run of a phase, in a folder that is named by all that shapes it; ``start`` is the bundle before."""
         shaping = [phase, self._settings(phase, variant), seed, _weights(start)]
         digest = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
@@ -100,7 +154,8 @@ class Training:
         own |= {"trainer.default_root_dir": str(folder), "trainer.logger.save_dir": str(folder)}
         if start is not None:
             own["model.init_from"] = str(start)
-        return Run(phase, folder, self._config(phase), {**self._options(phase, variant), **own}, self.jobs)
+        jobs = self.jobs if phase == "adapter" else 1
+        return Run(phase, folder, self._config(phase), {**self._options(phase, variant), **own}, jobs)
 
     def _settings(self, phase: str, variant: Variant) -> str:
         return fit_settings(self._config(phase), tuple(arguments(self._options(phase, variant))))
@@ -112,60 +167,6 @@ class Training:
 
     def _config(self, phase: str) -> Path:
         return self.configs / f"{phase}.yaml"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of a phase: one fit, in phase II one for each adapter.
-
-    Attributes:
-        phase: Which.
-        folder: Where everything that it makes is.
-        config: The phase's configuration.
-        options: What it changes.
-        jobs: How many fits run side by side.
-    """
-
-    phase: str
-    folder: Path
-    config: Path
-    options: Options
-    jobs: int
-
-    @property
-    def bundle(self) -> Path:
-        """What it makes."""
-        return self.folder / "bundle"
-
-    def train(self, adapter: str = "") -> None:
-        """Train, unless that is done already; from the last checkpoint, where an interrupted fit has left one.
-
-        Args:
-            adapter: Which one, in phase II.
-
-        Raises:
-            AbairError: It failed; the error names its log.
-        """
-        if self._is_done(adapter):
-            return
-        name = adapter or self.phase
-        own: Options = {"trainer.logger.name": name}
-        if adapter:
-            own["model.degradation"] = adapter
-        checkpoints = self.folder.glob(f"{name}/version_*/checkpoints/last.ckpt")
-        last = max(checkpoints, key=lambda file: file.stat().st_mtime, default=None)
-        if last is not None:
-            own["ckpt_path"] = str(last)
-        make_folder(self.folder)
-        fit(self.config, arguments({**self.options, **own}), self.folder / f"{name}.log", self.jobs)
-
-    def _is_done(self, adapter: str) -> bool:
-        if not (self.bundle / "config.json").exists():
-            return False
-        made = Bundle.open(self.bundle)
-        if self.phase == "estimator":
-            return made.estimator_is_current
-        return not adapter or adapter in made.config.adapters
 
 
 def _weights(start: Path | None) -> list[Any]:

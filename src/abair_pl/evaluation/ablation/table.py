@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from abair_pl.evaluation.ablation.variants import Ablation
 from abair_pl.evaluation.benchmark.results import Results, Score
-from abair_pl.evaluation.report.published import PublishedRow, published_table
-from abair_pl.evaluation.report.table import MISSING
+from abair_pl.evaluation.published import PublishedRow, published_table
+from abair_pl.evaluation.report.columns import DAGGER, marked_labels
+from abair_pl.evaluation.report.table import MISSING, PUBLISHED_HEADING
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def ablation_markdown(ablation: Ablation, results: Sequence[Results], seeds: Seq
         seeds: The seeds.
         scale: What the runs were like, in words.
     """
-    tasks = results[0].suite.tasks
-    header = ["", *(task.title for task in tasks.values()), "PSNR", "SSIM"]
+    labels = marked_labels(results[0])
+    header = ["", *labels.values(), "PSNR", "SSIM"]
     lines = [header, ["---"] * len(header), *_rows(ablation, results)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     notes = "\n".join(f"- {note}" for note in _notes(ablation, results[0]))
@@ -103,21 +104,20 @@ def ablation_markdown(ablation: Ablation, results: Sequence[Results], seeds: Seq
 
 
 def _rows(ablation: Ablation, results: Sequence[Results]) -> Iterator[list[str]]:
-    """Each variant, and below it the published row that it stands for."""
+    """Each variant, and below all of them the published rows that they stand for."""
     tasks = results[0].suite.tasks
-    rows: dict[str, PublishedRow] = {}
-    comparable = False
-    if ablation.published:
-        table = published_table(ablation.published)
-        rows = {row.method: row for row in table.rows}
-        comparable = table.datasets.keys() == tasks.keys()
     for name, variant in ablation.variants.items():
         found = spreads(results, name)
         cells = [found[task]["psnr"].text(2) if task in found else MISSING for task in tasks]
         whole = found.get("average")
         yield [variant.title, *cells, *([whole["psnr"].text(2), whole["ssim"].text(4)] if whole else [MISSING] * 2)]
-        if variant.published:
-            yield _published_cells(rows[variant.published], list(tasks), comparable)
+    named = [variant.published for variant in ablation.variants.values() if variant.published]
+    if named:
+        table = published_table(ablation.published)
+        rows = {row.method: row for row in table.rows}
+        yield [f"**{PUBLISHED_HEADING}**", *[""] * (len(tasks) + 2)]
+        for method in dict.fromkeys(named):
+            yield _published_cells(rows[method], list(tasks), table.datasets.keys() == tasks.keys())
 
 
 def _published_cells(row: PublishedRow, tasks: Sequence[str], comparable: bool) -> list[str]:
@@ -126,15 +126,14 @@ def _published_cells(row: PublishedRow, tasks: Sequence[str], comparable: bool) 
     average = row.average if comparable else None
     psnr = MISSING if average is None else f"{average.psnr:.2f}"
     ssim = MISSING if average is None or average.ssim is None else f"{average.ssim:.3f}"
-    return [f"*published: {row.method}*", *cells, psnr, ssim]
+    return [row.method, *cells, psnr, ssim]
 
 
 def _notes(ablation: Ablation, results: Results) -> Iterator[str]:
     """What was measured on, and what was not."""
     for name, task in results.suite.tasks.items():
         if name in results.sources:
-            instead = f", in place of {task.dataset}" if name in results.stand_ins else ""
-            yield f"{task.title}: {results.sources[name]}{instead}, protocol {task.protocol}"
+            yield f"{marked_labels(results)[name]}: {results.sources[name]}, protocol {task.protocol}"
     yield from (f"skipped: {name}: {reason}" for name, reason in results.skipped.items())
     if any(variant.published for variant in ablation.variants.values()):
-        yield "published rows are the paper's own figures, of its data, size and training"
+        yield f"{DAGGER} other images than the paper's; the published rows are of its data, size and training"

@@ -1,15 +1,15 @@
 """What an ablation compares, read from YAML."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import yaml
 
 from abair_pl.errors import InputError, one_line, unknown_name
-from abair_pl.evaluation.report.published import published_table
+from abair_pl.evaluation.published import published_table
 from abair_pl.models.weights import BLEND_MODES
 
 Options = dict[str, Any]
@@ -121,6 +121,18 @@ class Ablation:
                 raise InputError(message)
             if variant.published and variant.published not in rows:
                 raise unknown_name(variant.published, f"row of published table '{self.published}'", rows)
+
+    def only(self, names: Sequence[str] | None) -> Self:
+        """The ablation with some of its variants, in their order; with all of them for None.
+
+        Raises:
+            InputError: There is none of such a name.
+        """
+        for name in names or []:
+            if name not in self.variants:
+                raise unknown_name(name, "variant", self.variants)
+        kept = {name: variant for name, variant in self.variants.items() if names is None or name in names}
+        return replace(self, variants=kept)
 
 
 def read_ablation(path: Path) -> Ablation:

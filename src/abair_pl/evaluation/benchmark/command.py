@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from lightning.fabric import Fabric
 
 from abair_pl.atomic import locked
 from abair_pl.errors import InputError
 from abair_pl.evaluation.benchmark.examples import read_examples, restore_examples
 from abair_pl.evaluation.benchmark.methods import open_methods, parse_bundles
+from abair_pl.evaluation.benchmark.processes import Processes
 from abair_pl.evaluation.benchmark.records import RecordStore
 from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.benchmark.run import Benchmark
@@ -18,6 +18,7 @@ from abair_pl.evaluation.benchmark.suite import Suite, read_suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
 from abair_pl.evaluation.report.write import write_report
 from abair_pl.images import make_folder
+from abair_pl.tiling import Tiling
 
 TILE_PX, OVERLAP_PX = 1536, 192
 """Larger tiles than for ``restore``: most test images are done at once, as others' code does them."""
@@ -59,61 +60,81 @@ def benchmark(
         InputError: An option, the suite or a bundle is wrong, or there is nothing to measure.
         AbairError: A process failed, or the results cannot be written.
     """
-    bundles = parse_bundles(bundle or [])
+    places = ImagePlaces(data, photos, allow_partial)
     measure_suite(
-        read_suite(suite), output, bundles, data, photos, allow_partial, tile_px, overlap_px, device, devices, nodes
+        read_suite(suite),
+        output,
+        parse_bundles(bundle or []),
+        places,
+        Execution(tile_px, overlap_px, device, devices, nodes),
     )
 
 
+@dataclass(frozen=True)
+class ImagePlaces:
+    """Where images are; see :func:`benchmark`."""
+
+    data: Path | None = None
+    photos: Path | None = None
+    allow_partial: bool = False
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How they are restored; see :func:`benchmark`.
+
+    Raises:
+        InputError: The overlap is not smaller than half a tile.
+    """
+
+    tile_px: int = TILE_PX
+    overlap_px: int = OVERLAP_PX
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        Tiling(self.tile_px, self.overlap_px)
+
+
 def measure_suite(
-    suite: Suite,
-    output: Path,
-    bundles: Mapping[str, Path],
-    data: Path | None = None,
-    photos: Path | None = None,
-    allow_partial: bool = False,
-    tile_px: int = TILE_PX,
-    overlap_px: int = OVERLAP_PX,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
-    devices: int = 1,
-    nodes: int = 1,
-) -> list[Results]:
+    suite: Suite, output: Path, bundles: Mapping[str, Path], places: ImagePlaces, execution: Execution
+) -> Results | None:
     """As :func:`benchmark`, for a suite and bundles by name.
 
     Returns:
-        What was measured, in the first process; nothing in the others.
+        What was measured; None in all processes but the first.
 
     Raises:
         InputError: An option, the suite or a bundle is wrong, or there is nothing to measure.
         AbairError: A process failed, or the results cannot be written.
     """
-    tasks, missing_tasks = find_tasks(suite, data, photos, allow_partial)
-    if not tasks:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing_tasks.items())
-        message = f"no task of '{suite.title}' has images ({reasons}); expected --data with data sets, or --photos"
-        raise InputError(message)
+    tasks, missing_tasks = find_tasks(suite, places.data, places.photos, places.allow_partial)
     make_folder(output)
-    strategy = "ddp" if devices * nodes > 1 else "auto"
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
-    fabric.launch()
-    with ExitStack() as stack:
-        if fabric.is_global_zero:
+    processes = Processes(execution.device, execution.devices, execution.nodes)
+    first = processes.rank == 0
+    store = RecordStore(output, processes.rank)
+
+    def prepare() -> Benchmark:
+        if first:
             stack.enter_context(_alone_in(output))
-        methods, missing_methods = open_methods(suite, bundles, device, tile_px, overlap_px)
-        measured = Benchmark(suite, tasks, methods, {**missing_tasks, **missing_methods})
-        if fabric.is_global_zero:
-            for name, reason in measured.skipped.items():
-                print(f"skipped: {name}: {reason}", flush=True)
-        store = RecordStore(output, fabric.global_rank)
-        measured.measure(store, fabric.global_rank, fabric.world_size)
-        fabric.barrier()
-        results = measured.results(store)
-        restore_examples(measured, results, output, fabric.global_rank, fabric.world_size)
-        fabric.barrier()
-        if not fabric.is_global_zero:
-            return []
+        methods, missing_methods = open_methods(
+            suite, bundles, execution.device, execution.tile_px, execution.overlap_px
+        )
+        return Benchmark(suite, tasks, methods, {**missing_tasks, **missing_methods})
+
+    with ExitStack() as stack:
+        measured = processes.together(prepare)
+        if first:
+            _tell(measured)
+        jobs = processes.together(lambda: measured.remaining(store))[processes.rank :: processes.count]
+        processes.together(lambda: measured.measure(jobs, store, shown=first))
+        results = processes.together(lambda: measured.results(store))
+        processes.together(lambda: restore_examples(measured, results, output, processes.rank, processes.count))
+        if not first:
+            return None
         _report(results, read_examples(measured, results, output), output)
-        return [results]
+        return results
 
 
 @contextmanager
@@ -126,7 +147,22 @@ def _alone_in(output: Path) -> Iterator[None]:
         raise InputError(message) from error
 
 
+def _tell(measured: Benchmark) -> None:
+    """Say what will not be as it was asked for."""
+    for name, task in measured.tasks.items():
+        if task.reason:
+            print(f"stand-in: {name}: {task.reason}", flush=True)
+    for name, reason in measured.skipped.items():
+        print(f"skipped: {name}: {reason}", flush=True)
+
+
 def _report(results: Results, examples: Sequence[Example], output: Path) -> None:
     written = write_report(results, examples, output)
     table = next(file for file in written if file.name == "table.md")
-    print(f"\n{table.read_text()}\nwritten to {output}: {', '.join(file.name for file in written)}")
+    speeds = ", ".join(
+        f"{method.title} {results.seconds_per_megapixel(name):.2f}"
+        for name, method in results.suite.methods.items()
+        if name in results.parameters
+    )
+    print(f"\n{table.read_text()}\nseconds per megapixel, over all runs: {speeds}")
+    print(f"written to {output}: {', '.join(str(file.relative_to(output)) for file in written)}")

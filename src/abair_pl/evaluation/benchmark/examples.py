@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from abair_pl.errors import AbairError
 from abair_pl.evaluation.benchmark.results import Example, Record, Results
 from abair_pl.evaluation.benchmark.run import Benchmark
 from abair_pl.evaluation.pairs import PairSource
-from abair_pl.images import Photograph, read_photograph, write_photograph
+from abair_pl.images import Photograph, make_folder, read_photograph, write_photograph
 
 _FOLDER = "examples"
 
@@ -42,11 +43,11 @@ def restore_examples(benchmark: Benchmark, results: Results, output: Path, rank:
     for _, record in choose_examples(results)[rank::processes]:
         source = benchmark.source(record.task, record.image)
         files = _files(benchmark, source, record.task, output)
-        missing = {method: file for method, file in files.items() if not file.exists()}
+        missing = {method: file for method, file in files.items() if not _is_there(file)}
         if missing:
             pair = source.load()
             folder = next(iter(files.values())).parent
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             write_photograph(Photograph(pair.degraded), folder / "input.png")
             write_photograph(Photograph(pair.clean), folder / "clean.png")
             for method, file in missing.items():
@@ -74,6 +75,15 @@ def _files(benchmark: Benchmark, source: PairSource, task: str, output: Path) ->
     folder = output / _FOLDER / task / source.image.replace("/", "_")
     cells = [cell for cell in benchmark.cells if cell.task == task]
     return {cell.method: folder / f"{cell.method}-{benchmark.digest(cell, source)[:12]}.png" for cell in cells}
+
+
+def _is_there(file: Path) -> bool:
+    """Whether an earlier run has left a whole image."""
+    try:
+        read_photograph(file)
+    except AbairError:
+        return False
+    return True
 
 
 def _is_of(record: Record, other: Record) -> bool:

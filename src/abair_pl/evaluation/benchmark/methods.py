@@ -50,8 +50,6 @@ class BundleMethod:
                 )
                 raise InputError(named)
             return oracle
-        if blend not in model.blends:
-            raise unknown_name(blend, "blend", [_ORACLE, *model.blends])
         if blend in ESTIMATED_BLENDS:
             model.estimator()
         if blend == "pixel" and not model.bundle.config.architecture.head_dim:
@@ -91,6 +89,13 @@ class BundleMethod:
             f"preset {config.preset}, backbone {digest}, adapters {', '.join(self.model.names)}; steps: {steps or '-'}"
         )
 
+    @property
+    def run(self) -> str:
+        """What else shapes results, in one line."""
+        model = self.model
+        tiles = f"tiles of {model.tile_px} px that overlap by {model.overlap_px} px"
+        return f"abair-pl {__version__}, {model.device.type}, {tiles}"
+
 
 def open_methods(
     suite: Suite, bundles: Mapping[str, Path], device: Literal["auto", "cpu", "cuda"], tile_px: int, overlap_px: int
@@ -106,7 +111,7 @@ def open_methods(
 
     Raises:
         BundleError: A bundle that was given is missing or damaged.
-        InputError: A bundle has a name that the suite does not use.
+        InputError: A bundle has a name that the suite does not use, or a blend is not known.
     """
     used = {method.bundle for method in suite.methods.values()}
     for name in bundles.keys() - used:
@@ -121,7 +126,9 @@ def open_methods(
             bundle = Bundle.open(bundles.get(method.bundle) or shipped_bundle())
             models[method.bundle] = Abair(bundle, device, tile_px, overlap_px), _digest(bundle)
         model, digest = models[method.bundle]
-        parts = (digest, method.blend, tile_px, overlap_px, __version__)
+        if method.blend not in (known := [_ORACLE, *model.blends]):
+            raise unknown_name(method.blend, f"blend of method {name}", known)
+        parts = (digest, method.blend, tile_px, overlap_px, model.device.type, __version__)
         found[name] = BundleMethod(method, model, hashlib.sha256(repr(parts).encode()).hexdigest())
     return found, missing
 
@@ -138,11 +145,13 @@ def parse_bundles(given: Sequence[str]) -> dict[str, Path]:
     """
     bundles: dict[str, Path] = {}
     for text in given:
-        name, _, path = text.rpartition("=")
-        if (name or MAIN_BUNDLE) in bundles:
-            message = f"bundle '{name or MAIN_BUNDLE}' is given twice; expected each once, others as --bundle NAME=DIR"
+        name, joint, path = text.partition("=")
+        if not joint or "/" in name:  # a directory may have the sign in its name
+            name, path = MAIN_BUNDLE, text
+        if name in bundles:
+            message = f"bundle '{name}' is given twice; expected each once, others as --bundle NAME=DIR"
             raise InputError(message)
-        bundles[name or MAIN_BUNDLE] = Path(path)
+        bundles[name] = Path(path)
     return bundles
 
 

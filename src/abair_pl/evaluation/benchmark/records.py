@@ -44,10 +44,19 @@ class RecordStore:
         self.file = self.folder / f"rank-{rank:05d}.jsonl"
 
     def read(self) -> dict[str, Record]:
-        """All records of all processes, by their keys."""
+        """All records of all processes, by their keys.
+
+        Raises:
+            AbairError: A file cannot be read.
+        """
         found: dict[str, Record] = {}
         for file in sorted(self.folder.glob("rank-*.jsonl")):
-            for line in file.read_text(errors="replace").splitlines():
+            try:
+                text = file.read_text(errors="replace")
+            except OSError as error:
+                message = f"{file} cannot be read ({error.strerror}); remove it, or choose another --output"
+                raise AbairError(message) from error
+            for line in text.splitlines():
                 try:
                     values = json.loads(line)
                     key = values.pop("key")

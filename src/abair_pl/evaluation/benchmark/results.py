@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import fsum
+from functools import cached_property
+from math import fsum, nan
 
 from torch import Tensor
 
@@ -23,7 +24,7 @@ class Record:
         ssim: Of the restored image.
         weights: The weight of each adapter.
         unknown: Whether the estimator found the damage unlike any adapter; None where it was not asked.
-        seconds: What the restoration took; differs from run to run and is in no report.
+        seconds: What the restoration took; differs from run to run and is printed, but in no report.
         megapixels: Size of the image, in 10^6 pixels.
     """
 
@@ -62,8 +63,8 @@ class Results:
     Attributes:
         suite: What was asked for.
         records: By task, method and image, in the order of the suite.
-        sources: By task, what it was measured on, such as ``Rain100L (100 pairs)``, in the suite's order.
-        stand_ins: Tasks whose images stand in for the paper's data set.
+        sources: By task, what it was measured on, such as ``100 images of Rain100L``, in the suite's order.
+        stand_ins: Tasks whose images are not those of the published figures, or not all of them.
         skipped: By task or method, why it was left out.
         protocols: By task, what :class:`~abair_pl.evaluation.protocols.Protocol` says of itself.
         facts: About the bundles and the run, such as ``{"bundle main": "tiny, 2.5 M parameters, ..."}``.
@@ -81,35 +82,49 @@ class Results:
 
     def of(self, task: str, method: str) -> list[Record]:
         """The records of a task and a method."""
-        return [record for record in self.records if (record.task, record.method) == (task, method)]
+        return self._by_cell.get((task, method), [])
+
+    @cached_property
+    def _by_cell(self) -> dict[tuple[str, str], list[Record]]:
+        cells: dict[tuple[str, str], list[Record]] = {}
+        for record in self.records:
+            cells.setdefault((record.task, record.method), []).append(record)
+        return cells
 
     def score(self, task: str, method: str) -> Score | None:
         """The mean over the images of a task; None where nothing was measured."""
-        found = self.of(task, method)
-        if not found:
-            return None
-        count = len(found)
-        return Score(fsum(each.psnr for each in found) / count, fsum(each.ssim for each in found) / count, count)
+        return _mean([(record.psnr, record.ssim) for record in self.of(task, method)])
 
     def input_score(self, task: str) -> Score | None:
         """The mean of the degraded images of a task; None where nothing was measured."""
-        for method in self.suite.methods:
-            if found := self.of(task, method):
-                count = len(found)
-                psnr, ssim = (
-                    fsum(values) / count for values in zip(*((r.psnr_input, r.ssim_input) for r in found), strict=True)
-                )
-                return Score(psnr, ssim, count)
-        return None
+        found = next((found for method in self.suite.methods if (found := self.of(task, method))), [])
+        return _mean([(record.psnr_input, record.ssim_input) for record in found])
 
     def average(self, method: str) -> Score | None:
         """The mean over all tasks of the suite; None where one of them was not measured."""
-        scores = [self.score(task, method) for task in self.suite.tasks]
-        present = [score for score in scores if score is not None]
-        if len(present) < len(scores):
-            return None
-        count = len(present)
-        return Score(fsum(each.psnr for each in present) / count, fsum(each.ssim for each in present) / count, count)
+        return _average([self.score(task, method) for task in self.suite.tasks])
+
+    def seconds_per_megapixel(self, method: str) -> float:
+        """What restoring took on average; NaN where nothing was measured."""
+        mine = [record for record in self.records if record.method == method]
+        pixels = fsum(record.megapixels for record in mine)
+        return fsum(record.seconds for record in mine) / pixels if pixels else nan
+
+    def input_average(self) -> Score | None:
+        """As :meth:`average`, of the degraded images."""
+        return _average([self.input_score(task) for task in self.suite.tasks])
+
+
+def _average(scores: Sequence[Score | None]) -> Score | None:
+    present = [(score.psnr, score.ssim) for score in scores if score is not None]
+    return _mean(present) if len(present) == len(scores) else None
+
+
+def _mean(values: Sequence[tuple[float, float]]) -> Score | None:
+    if not values:
+        return None
+    psnr, ssim = (fsum(kind) / len(values) for kind in zip(*values, strict=True))
+    return Score(psnr, ssim, len(values))
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
 
-from abair_pl.errors import AbairError
+from abair_pl.errors import AbairError, ImageError, InputError
 from abair_pl.evaluation.benchmark.methods import BundleMethod
-from abair_pl.evaluation.benchmark.records import RecordStore
+from abair_pl.evaluation.benchmark.records import RecordStore, RecordWriter
 from abair_pl.evaluation.benchmark.results import Record, Results
 from abair_pl.evaluation.benchmark.suite import Suite
 from abair_pl.evaluation.benchmark.tasks import TaskImages
@@ -32,6 +32,9 @@ class Benchmark:
         tasks: Those whose images are there.
         methods: Those whose bundle is there.
         missing: By task or method, why it is left out.
+
+    Raises:
+        InputError: There is nothing to measure.
     """
 
     def __init__(
@@ -53,6 +56,10 @@ class Benchmark:
                     self.cells.append(Cell(task, method))
                 except AbairError as error:
                     self.skipped[f"{method} on {task}"] = str(error)
+        if not self.cells:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
+            message = f"there is nothing to measure ({reasons}); expected a task with images, and a bundle for it"
+            raise InputError(message)
 
     def digest(self, cell: Cell, source: PairSource) -> str:
         """A digest of all that shapes what a method makes of an image, and how that is measured."""
@@ -75,34 +82,51 @@ class Benchmark:
             for source in task.sources:
                 yield name, source, mine
 
-    def measure(self, store: RecordStore, rank: int = 0, processes: int = 1) -> None:
-        """Measure this process's share of the images that no run has measured yet.
-
-        Args:
-            store: Where records are kept.
-            rank: Of this process; the first one shows how far it is.
-            processes: How many share the images.
+    def remaining(self, store: RecordStore) -> list[tuple[str, PairSource, dict[Cell, str]]]:
+        """The images that no run has measured by all methods yet, each with the keys of what is missing.
 
         Raises:
-            AbairError: An image cannot be read, or a record not be written.
+            AbairError: A file cannot be read.
         """
         done = store.read().keys()
-        share = list(self.jobs())[rank::processes]
-        with store.writing() as writer, tqdm(share, unit="image", desc=self.suite.title, disable=rank > 0) as progress:
-            for name, source, cells in progress:
-                keys = {cell: key for cell in cells if (key := self.key(cell, source)) not in done}
-                if not keys:
-                    continue
-                task, pair = self.tasks[name], source.load()
-                before = task.protocol.measure(pair.degraded, pair.clean)
-                for cell, key in keys.items():
-                    start = time.perf_counter()
-                    result, unknown = self.methods[cell.method].restore(pair.degraded, task.task.oracle)
-                    seconds = time.perf_counter() - start
-                    after = task.protocol.measure(result.restored, pair.clean)
-                    megapixels = pair.clean[0].numel() / 1e6
-                    values = (*before, *after, result.weights, unknown, seconds, megapixels)
-                    writer.add(key, Record(name, cell.method, source.image, *values))
+        jobs = (
+            (name, source, {cell: key for cell in cells if (key := self.key(cell, source)) not in done})
+            for name, source, cells in self.jobs()
+        )
+        return [job for job in jobs if job[2]]
+
+    def measure(
+        self, jobs: Sequence[tuple[str, PairSource, dict[Cell, str]]], store: RecordStore, shown: bool = True
+    ) -> None:
+        """Measure images.
+
+        Args:
+            jobs: Of :meth:`remaining`.
+            store: Where records are kept.
+            shown: Whether to show how far this is.
+
+        Raises:
+            AbairError: An image cannot be read or measured, or a record not be written.
+        """
+        with store.writing() as writer, tqdm(jobs, unit="image", desc=self.suite.title, disable=not shown) as progress:
+            for name, source, keys in progress:
+                try:
+                    self._measure(name, source, keys, writer)
+                except ImageError as error:
+                    message = f"task {name}, image {source.clean}: {error}"
+                    raise ImageError(message) from error
+
+    def _measure(self, name: str, source: PairSource, keys: Mapping[Cell, str], writer: RecordWriter) -> None:
+        task, pair = self.tasks[name], source.load()
+        before = task.protocol.measure(pair.degraded, pair.clean)
+        for cell, key in keys.items():
+            start = time.perf_counter()
+            result, unknown = self.methods[cell.method].restore(pair.degraded, task.task.oracle)
+            seconds = time.perf_counter() - start
+            after = task.protocol.measure(result.restored, pair.clean)
+            megapixels = pair.clean[0].numel() / 1e6
+            values = (*before, *after, result.weights, unknown, seconds, megapixels)
+            writer.add(key, Record(name, cell.method, source.image, *values))
 
     def results(self, store: RecordStore) -> Results:
         """All that was measured.
@@ -124,6 +148,9 @@ class Benchmark:
             stand_ins=frozenset(name for name, task in self.tasks.items() if task.stands_in),
             skipped=self.skipped,
             protocols={name: asdict(task.protocol) for name, task in self.tasks.items()},
-            facts={f"bundle {each.method.bundle}": each.facts for each in self.methods.values()},
-            parameters={name: each.parameters for name, each in self.methods.items()},
+            facts={
+                **{f"bundle {each.method.bundle}": each.facts for each in self.methods.values()},
+                "run": next(iter(self.methods.values())).run,
+            },
+            parameters={name: self.methods[name].parameters for name in dict.fromkeys(c.method for c in self.cells)},
         )

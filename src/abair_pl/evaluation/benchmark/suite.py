@@ -1,5 +1,7 @@
 """What a benchmark measures: tasks, the columns of a table, and methods, its rows, read from YAML."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +9,12 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
 from abair_pl.errors import InputError, one_line, unknown_name
+from abair_pl.evaluation.published import published_table
 
 MAIN_BUNDLE = "main"
 """The bundle that ``--bundle DIR`` gives, as ``--bundle main=DIR`` does."""
+
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError, ArgumentError)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Task:
             ``degrade`` if left out.
         oracle: The adapter that the method ``oracle`` takes; empty where there is no single one.
         protocol: How images are compared, see :mod:`abair_pl.evaluation.protocols`.
+        comparable: Whether these are the images of the published figures; the table marks the column if not.
     """
 
     title: str
@@ -40,6 +46,7 @@ class Task:
     stand_in: str | None = None
     oracle: str = ""
     protocol: str = "rgb"
+    comparable: bool = True
 
     @property
     def made_of_photographs(self) -> str | None:
@@ -75,7 +82,8 @@ class Suite:
         seed: Of the degradations.
 
     Raises:
-        InputError: There are no tasks or methods, or ``main`` is none of them.
+        InputError: There are no tasks or methods, a name cannot be a file's, a title has control characters, ``main``
+            is no method, or ``published`` no table.
     """
 
     title: str
@@ -89,8 +97,19 @@ class Suite:
         if not self.tasks or not self.methods:
             message = f"suite '{self.title}' has {len(self.tasks)} tasks and {len(self.methods)} methods; expected some"
             raise InputError(message)
+        for name in (*self.tasks, *self.methods):
+            if not re.fullmatch(r"\w[\w.-]*", str(name)):
+                message = f"a task or method is called '{name}'; expected letters, digits, '_', '-' and '.'"
+                raise InputError(message)
+        titles = [*(task.title for task in self.tasks.values()), *(method.title for method in self.methods.values())]
+        for title in (self.title, *titles):
+            if not title.isprintable():
+                message = f"a title is {title!r}; expected a single line without control characters"
+                raise InputError(message)
         if self.main and self.main not in self.methods:
             raise unknown_name(self.main, "main method", self.methods)
+        if self.published:
+            published_table(self.published)
 
     @property
     def main_method(self) -> str:
@@ -109,14 +128,25 @@ def read_suite(path: Path) -> Suite:
     try:
         values = yaml.safe_load(path.read_text())
         if isinstance(values["tasks"], list):
-            others = [yaml.safe_load(path.with_name(name).read_text()) for name in values["tasks"]]
-            values["tasks"] = {name: task for other in others for name, task in other["tasks"].items()}
+            values["tasks"] = _tasks_of([path.parent / name for name in values["tasks"]])
         found = parser.parse_object({"suite": values})
         suite: Suite = parser.instantiate_classes(found).suite
     except InputError as error:
         message = f"{path}: {error}"
         raise InputError(message) from error
-    except (OSError, UnicodeError, yaml.YAMLError, ArgumentError, TypeError, LookupError) as error:
+    except _DAMAGE as error:
         message = f"{path} is no suite ({one_line(str(error))}); expected YAML as in configs/benchmark/table1.yaml"
         raise InputError(message) from error
     return suite
+
+
+def _tasks_of(files: Sequence[Path]) -> dict[str, object]:
+    """The tasks of several suites, as YAML has them."""
+    tasks: dict[str, object] = {}
+    for file in files:
+        for name, task in yaml.safe_load(file.read_text())["tasks"].items():
+            if name in tasks:
+                message = f"two of the suites have a task '{name}'; expected different names"
+                raise InputError(message)
+            tasks[name] = task
+    return tasks

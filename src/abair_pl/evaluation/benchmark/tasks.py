@@ -3,14 +3,16 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
+from abair_pl.data.manifest import file_sha256
+from abair_pl.data.shards.layouts import find_layout, find_split
 from abair_pl.data.shards.listing import Sample, list_samples
-from abair_pl.errors import AbairError, InputError
+from abair_pl.errors import AbairError, ImageError, InputError
 from abair_pl.evaluation.benchmark.suite import Suite, Task
-from abair_pl.evaluation.pairs import PairSource, check_draws, side_by_side
+from abair_pl.evaluation.pairs import PairSource, by_stem, check_draws, side_by_side
 from abair_pl.evaluation.protocols import Protocol, named_protocol
-from abair_pl.images import find_images
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,10 @@ class TaskImages:
     Attributes:
         task: What was asked for.
         sources: The images, in their order.
-        text: What they are, such as ``Rain100L (100 images)``.
-        stands_in: Whether they stand in for the data set.
+        text: What they are, such as ``100 images of Rain100L``.
+        stands_in: Whether they are not the images of the published figures, or not all of them.
         protocol: How they are compared.
+        reason: Why photographs stand in for the data set; empty where they do not.
     """
 
     task: Task
@@ -30,14 +33,26 @@ class TaskImages:
     text: str
     stands_in: bool
     protocol: Protocol
+    reason: str = ""
 
     def key(self, source: PairSource) -> str:
-        """A digest of all that shapes a measurement of an image, but for the method: files count by size and time."""
-        files = [path.stat() for path in (source.clean, source.degraded) if path is not None]
-        stamps = [(file.st_size, file.st_mtime_ns) for file in files]
-        return hashlib.sha256(
-            repr((source.image, source.degradation, source.seed, stamps, asdict(self.protocol))).encode()
-        ).hexdigest()
+        """A digest of all that shapes a measurement of an image, but for the method; files count by their bytes.
+
+        Raises:
+            ImageError: A file cannot be read.
+        """
+        digests = [_sha256(file) for file in source.files]
+        parts = (source.image, source.degradation, source.seed, digests, asdict(self.protocol))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+@cache
+def _sha256(file: Path) -> str:
+    try:
+        return file_sha256(file)
+    except OSError as error:
+        message = f"{file}: cannot be read ({error.strerror}); mend it, or remove it and run the same command again"
+        raise ImageError(message) from error
 
 
 def find_tasks(
@@ -52,10 +67,10 @@ def find_tasks(
         allow_partial: Accept data sets that have not all their images.
 
     Raises:
-        InputError: A degradation or a protocol is not known, or there are no photographs.
+        InputError: A layout, a degradation or a protocol is not known, or no task has images.
     """
     check_draws(1, suite.seed)
-    paths = None if photos is None else find_images([photos])
+    paths = None if photos is None else list(by_stem(photos).values())
     found, missing = {}, {}
     for name, task in suite.tasks.items():
         protocol = _named(name, task)
@@ -68,7 +83,11 @@ def find_tasks(
             if paths is None or task.made_of_photographs is None:
                 missing[name] = str(error)
             else:
-                found[name] = _from_photographs(task, paths, protocol, suite.seed)
+                found[name] = _from_photographs(task, paths, protocol, suite.seed, str(error))
+    if not found:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        message = f"no task of '{suite.title}' has images ({reasons}); expected --data with data sets, or --photos"
+        raise InputError(message)
     return found, missing
 
 
@@ -76,6 +95,7 @@ def _named(name: str, task: Task) -> Protocol:
     try:
         for degradation in filter(None, (task.degrade, task.stand_in)):
             side_by_side(degradation)
+        find_split(find_layout(task.layout)[0], task.split)
         return named_protocol(task.protocol)
     except InputError as error:
         message = f"task {name}: {error}"
@@ -100,8 +120,9 @@ def _from_data_set(task: Task, data: Path, protocol: Protocol, seed: int, allow_
         message = f"{task.dataset} has clean photographs only; expected degrade in the suite, such as noise:sigma=25"
         raise InputError(message)
     count = f"{len(samples)} images" if not listing.note else f"{len(samples)} of {listing.expected} images"
-    text = f"{task.dataset} ({count}{f', {task.degrade}' if task.degrade else ''})"
-    return TaskImages(task, sources, text, bool(listing.note), protocol)
+    text = f"{count} of {task.dataset}{f' with {task.degrade}' if task.degrade else ''}"
+    text += "" if task.comparable else ", which need not be those of the paper"
+    return TaskImages(task, sources, text, bool(listing.note) or not task.comparable, protocol)
 
 
 def _source(sample: Sample) -> PairSource:
@@ -109,9 +130,9 @@ def _source(sample: Sample) -> PairSource:
     return PairSource(sample.key, files.get("target") or files[""], files.get("input"))
 
 
-def _from_photographs(task: Task, paths: list[Path], protocol: Protocol, seed: int) -> TaskImages:
+def _from_photographs(task: Task, paths: list[Path], protocol: Protocol, seed: int, reason: str) -> TaskImages:
     degradation = task.made_of_photographs or ""
     made = side_by_side(degradation)
     sources = [PairSource(path.stem, path, None, degradation, 0, seed, made) for path in paths]
-    text = f"{len(paths)} photographs of {paths[0].parent.name} with {degradation}, seed {seed}"
-    return TaskImages(task, sources, text, True, protocol)
+    text = f"{len(paths)} photographs of {paths[0].parent} with {degradation}, seed {seed}, in place of {task.dataset}"
+    return TaskImages(task, sources, text, True, protocol, reason)

@@ -1,12 +1,11 @@
-"""A benchmark's columns: which were measured, what they are called, and what the input reaches in them."""
+"""A benchmark's columns: which were measured, and what they are called."""
 
 from collections import Counter
-from math import fsum
 
-from abair_pl.evaluation.benchmark.results import Results, Score
+from abair_pl.evaluation.benchmark.results import Results
 
 DAGGER = "\N{DAGGER}"
-"""Marks a column whose images stand in for the paper's."""
+"""Marks a column whose images are not the paper's."""
 
 
 def measured_tasks(results: Results) -> list[str]:
@@ -26,12 +25,3 @@ def column_labels(results: Results) -> dict[str, str]:
 def marked_labels(results: Results) -> dict[str, str]:
     """The same, with a dagger where the images stand in for the paper's."""
     return {name: label + DAGGER * (name in results.stand_ins) for name, label in column_labels(results).items()}
-
-
-def input_average(results: Results) -> Score | None:
-    """The mean of the degraded images over all tasks; None where one of them was not measured."""
-    scores = [score for task in results.suite.tasks if (score := results.input_score(task)) is not None]
-    if len(scores) < len(results.suite.tasks):
-        return None
-    count = len(scores)
-    return Score(fsum(each.psnr for each in scores) / count, fsum(each.ssim for each in scores) / count, count)

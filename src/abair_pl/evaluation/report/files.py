@@ -6,13 +6,12 @@ import json
 from dataclasses import asdict
 
 from abair_pl.evaluation.benchmark.results import Record, Results
-from abair_pl.evaluation.report.columns import input_average
 
 _VALUES = ("psnr_input", "ssim_input", "psnr", "ssim")
 
 
 def results_json(results: Results) -> str:
-    """Means by task and method, and all that is known of how they came about."""
+    """Means by task and method, all that is known of how they came about, and each image."""
     suite = results.suite
     tasks = {
         name: {
@@ -38,7 +37,7 @@ def results_json(results: Results) -> str:
         }
         for name, method in suite.methods.items()
     }
-    average = input_average(results)
+    average = results.input_average()
     values = {
         "suite": suite.title,
         "published": suite.published,
@@ -46,10 +45,17 @@ def results_json(results: Results) -> str:
         "tasks": tasks,
         "input_average": average and asdict(average),
         "methods": methods,
+        "images": [_values(record) for record in results.records],
         "skipped": dict(results.skipped),
         "facts": dict(results.facts),
     }
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def _values(record: Record) -> dict[str, object]:
+    values = asdict(record)
+    del values["seconds"]
+    return values
 
 
 def results_csv(results: Results) -> str:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from abair_pl.evaluation.benchmark.results import Results
+from abair_pl.evaluation.published import PublishedTable
 from abair_pl.evaluation.report.columns import DAGGER, column_labels, measured_tasks
-from abair_pl.evaluation.report.published import PublishedTable
 
 
 def table_notes(results: Results, published: PublishedTable | None) -> Iterator[str]:
@@ -29,8 +29,7 @@ def _task_notes(results: Results) -> Iterator[str]:
         if name not in measured:
             yield _left_out(f"{task.title} ({task.dataset})", results.skipped.get(name))
         elif name in results.stand_ins:
-            found = results.sources[name]
-            yield f"{DAGGER} {labels[name]}: stand-in for {task.dataset}: {found}, protocol {task.protocol}."
+            yield f"{DAGGER} {labels[name]}: {results.sources[name]}, protocol {task.protocol}."
         else:
             yield f"{labels[name]} was measured on {results.sources[name]}, protocol {task.protocol}."
 
@@ -56,8 +55,10 @@ def _left_out(what: str, reason: str | None) -> str:
 
 def _published_notes(results: Results, table: PublishedTable) -> Iterator[str]:
     titles = {name: task.title for name, task in results.suite.tasks.items()}
-    datasets = ", ".join(f"{titles[name]} {dataset}" for name, dataset in table.datasets.items() if name in titles)
+    places = ((titles[name], dataset) for name, dataset in table.datasets.items() if name in titles)
+    datasets = ", ".join(title if title == dataset else f"{title} {dataset}" for title, dataset in places)
     yield f"Published rows are the paper's own figures ({table.title}), not measured here: {table.source}. {datasets}."
+    yield "The source does not name the protocol of the published rows."
     yield from table.notes
     if any(row.average for row in table.rows) and titles.keys() != table.datasets.keys():
         yield "The published averages are over other columns than these, and are left out."

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from abair_pl.evaluation.benchmark.results import Results, Score
 from abair_pl.evaluation.benchmark.suite import Task
-from abair_pl.evaluation.report.columns import DAGGER, input_average, measured_tasks
+from abair_pl.evaluation.published import PublishedRow, PublishedScore, PublishedTable, published_table
+from abair_pl.evaluation.report.columns import DAGGER, measured_tasks
 from abair_pl.evaluation.report.notes import table_notes
-from abair_pl.evaluation.report.published import PublishedRow, PublishedScore, PublishedTable, published_table
 
 MISSING = "\N{EM DASH}"
 PUBLISHED_HEADING = "published: the paper's data, the paper's sizes"
@@ -133,7 +133,7 @@ def _heading(results: Results, published: PublishedTable | None) -> str:
 def _measured_rows(results: Results) -> tuple[Row, ...]:
     tasks = results.suite.tasks
     titles, sizes = ["input"], [""]
-    scores: list[list[Score | None]] = [[*(results.input_score(task) for task in tasks), input_average(results)]]
+    scores: list[list[Score | None]] = [[*(results.input_score(task) for task in tasks), results.input_average()]]
     for name, method in results.suite.methods.items():
         titles.append(method.title)
         sizes.append(size(results.parameters[name]) if name in results.parameters else MISSING)

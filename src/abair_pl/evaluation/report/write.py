@@ -1,7 +1,6 @@
 """All files of a benchmark's report."""
 
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -58,7 +57,7 @@ def write_report(results: Results, examples: Sequence[Example], output: Path) ->
     files |= {f"{name}.{kind}": encoded(figure, kind) for name, figure in plots.items() for kind in _KINDS}
     for task in results.suite.tasks:
         if mine := [example for example in examples if example.task == task]:
-            files[f"strips/{_file_name(task)}.png"] = _png(strip_sheet(results.suite, mine))
+            files[f"strips/{task}.png"] = _png(strip_sheet(results.suite, mine))
     files["report.html"] = html_page(results, table, examples, {name: files[f"{name}.svg"] for name in plots}).encode()
     return _replaced(files, output)
 
@@ -78,11 +77,6 @@ def _replaced(files: dict[str, bytes], output: Path) -> list[Path]:
     for name in earlier - files.keys():
         (output / name).unlink(missing_ok=True)
     return [output / name for name in files]
-
-
-def _file_name(task: str) -> str:
-    """A task's name without what has a meaning in paths."""
-    return re.sub(r"[^\w.-]", "_", task)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -5,8 +5,8 @@ import pytest
 import yaml
 
 from abair_pl.errors import InputError
-from abair_pl.evaluation.report import published
-from abair_pl.evaluation.report.published import PublishedTable, published_table, read_tables
+from abair_pl.evaluation import published
+from abair_pl.evaluation.published import PublishedTable, published_table, read_tables
 
 ROWS = {
     "table1": 11,
@@ -142,3 +142,27 @@ def test_tables_side_by_side_have_the_methods_of_both() -> None:
     assert table.rows[-1].scores["blur_noise"].psnr == 25.14
     with pytest.raises(InputError, match="unknown published table 'table9'"):
         published_table("table1+table9")
+
+
+@pytest.mark.parametrize(
+    ("name", "sums"),
+    [
+        ("table1", (1910.79, 58.9, 66)),
+        ("table2", (1327.69, 31.707, 42)),
+        ("table3", (459.38, 14.913, 21)),
+        ("table4", (662.46, 21.446, 27)),
+        ("table5", (477.38, 15.461, 21)),
+        ("table6", (214.67, 6.403, 7)),
+        ("table7", (1041.65, 22.745, 32)),
+        ("table8", (562.9, 16.58, 18)),
+    ],
+)
+def test_numbers_are_those_that_were_compared_with_the_source(name: str, sums: tuple[float, float, int]) -> None:
+    """Sums over all rows, averages included, from when each number was held against the source."""
+    rows = published_table(name).rows
+    scores = [score for row in rows for score in (*row.scores.values(), *([row.average] if row.average else []))]
+    psnr, ssim = (
+        sum(value for value in values if value is not None)
+        for values in zip(*((s.psnr, s.ssim) for s in scores), strict=True)
+    )
+    assert (round(psnr, 2), round(ssim, 3), len(scores)) == sums

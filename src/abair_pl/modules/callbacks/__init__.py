@@ -1,0 +1,20 @@
+"""What every run does beside its steps."""
+
+from abair_pl.modules.callbacks.artifacts import ArtifactLogger
+from abair_pl.modules.callbacks.averaging import ExponentialMovingAverage
+from abair_pl.modules.callbacks.panels import PanelLogger, draw_panel
+from abair_pl.modules.callbacks.predictions import PredictionWriter
+from abair_pl.modules.callbacks.record import RunRecorder
+from abair_pl.modules.callbacks.tables import TableLogger
+from abair_pl.modules.callbacks.throughput import ThroughputMonitor
+
+__all__ = [
+    "ArtifactLogger",
+    "ExponentialMovingAverage",
+    "PanelLogger",
+    "PredictionWriter",
+    "RunRecorder",
+    "TableLogger",
+    "ThroughputMonitor",
+    "draw_panel",
+]

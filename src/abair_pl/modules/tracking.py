@@ -1,0 +1,247 @@
+"""Which run of which pipeline this is, for W&B and TensorBoard: one project, a group for the three phases."""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+
+from abair_pl.atomic import write_text
+from abair_pl.bundle import Bundle
+from abair_pl.data.streaming.sources import shown
+from abair_pl.errors import InputError
+
+RUN_FILE = "tracking.json"
+"""Beside the checkpoints of a run: which W&B run it is."""
+
+_PROJECT = "abair-pl"
+
+_KNOWN_ERRORS = {
+    "Neither `tensorboard` nor": (
+        "the package tensorboard is not installed; expected for its logger: pip install 'abair-pl[tensorboard]'"
+    ),
+    "cannot be uploaded in offline mode": (
+        "the W&B logger has log_model and is offline, where checkpoints cannot be sent; expected one of the two: "
+        "leave out log_model, the bundle is kept as an artifact anyway"
+    ),
+}
+"""What loggers say that cannot be made, and what is said instead."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where a run is tracked, beside the loggers of the trainer.
+
+    Attributes:
+        wandb: online, or offline: on this machine alone, until wandb sync; not at all if left out.
+        tensorboard: Whether TensorBoard's files are written, too.
+        project: W&B project; if left out, that of the runs that made the bundle, or abair-pl.
+        group: W&B group, the same for the phases of a pipeline; if left out, that of the runs that made the bundle.
+        name: Name of the run; by its phase if left out, such as adapter-rain.
+        tags: W&B tags.
+    """
+
+    wandb: Literal["online", "offline"] | None = None
+    tensorboard: bool = False
+    project: str | None = None
+    group: str | None = None
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a resumed run, and the next phase, need to know of a W&B run.
+
+    Attributes:
+        project: Its project.
+        group: Its group.
+        run: Its id.
+    """
+
+    project: str
+    group: str
+    run: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """For the provenance of a bundle."""
+        return {f"wandb_{name}": value for name, value in asdict(self).items()}
+
+    @classmethod
+    def of_run(cls, run: Any) -> "RunRecord":
+        """That of an open run; one without a group counts as a group of its own."""
+        return cls(str(run.project), str(run.group or run.id), str(run.id))
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle | None) -> "RunRecord | None":
+        """The first run that made a bundle, if it was tracked."""
+        for facts in bundle.config.provenance.values() if bundle else ():
+            if (record := cls.of_facts(facts)) is not None:
+                return record
+        return None
+
+    @classmethod
+    def of_facts(cls, facts: Mapping[str, Any]) -> "RunRecord | None":
+        """The run of a phase by its facts in a bundle's provenance, if it was tracked."""
+        values = [facts.get(f"wandb_{name}") for name in ("project", "group", "run")]
+        return cls(*map(str, values)) if all(values) else None
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: str | Path | None) -> "RunRecord | None":
+        """The run that a checkpoint belongs to, if it was tracked.
+
+        Raises:
+            InputError: The file beside the checkpoint is damaged.
+        """
+        file = Path(checkpoint or "").parent / RUN_FILE
+        if checkpoint is None or not file.is_file():
+            return None
+        try:
+            return cls(**{name: str(value) for name, value in json.loads(file.read_text()).items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            message = f"{file} is damaged ({error}); expected project, group and run: remove it to start a new W&B run"
+            raise InputError(message) from error
+
+    def write(self, folder: Path) -> None:
+        """Write the file beside checkpoints."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / RUN_FILE, json.dumps(asdict(self), indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What W&B is told about a run.
+
+    Attributes:
+        record: Project, group and id.
+        name: What it is called.
+        job_type: The phase, or the command where that is not ``fit``.
+    """
+
+    record: RunRecord
+    name: str
+    job_type: str
+
+
+def identify(
+    config: TrackingConfig, command: str, phase: str, preset: str, start: Bundle | None, checkpoint: str | Path | None
+) -> RunIdentity:
+    """Which run this is: that of the checkpoint if it resumes one, else a new one in the group of its bundle.
+
+    Args:
+        config: What the user says, which goes first.
+        command: ``fit``, ``validate``, ``test`` or ``predict``.
+        phase: As in the provenance of a bundle, such as ``adapter/rain``.
+        preset: The preset of a backbone that is trained from scratch, for the name of its group.
+        start: The bundle that the phase starts from.
+        checkpoint: The checkpoint that it resumes or measures.
+
+    Raises:
+        InputError: The file beside the checkpoint is damaged.
+    """
+    resumed, made = RunRecord.of_checkpoint(checkpoint), RunRecord.of_bundle(start)
+    known = resumed or made
+    project = config.project or (known.project if known else os.environ.get("WANDB_PROJECT", _PROJECT))
+    same = command == "fit" and resumed is not None and resumed.project == project
+    run = resumed.run if same and resumed else os.environ.get("WANDB_RUN_ID") or secrets.token_hex(4)
+    lineage = f"{start.config.preset}-{start.config.backbone_sha256[:8]}" if start else f"{preset}-{run}"
+    group = config.group or (known.group if known else lineage)
+    kind, name = phase.partition("/")[0], phase.replace("/", "-")
+    title = config.name or (name if command == "fit" else f"{name}-{command}")
+    return RunIdentity(RunRecord(project, group, run), title, kind if command == "fit" else command)
+
+
+def make_loggers(config: TrackingConfig, identity: RunIdentity, folder: Path) -> list[Logger]:
+    """The loggers of W&B and TensorBoard, as far as they are wanted.
+
+    Args:
+        config: Which.
+        identity: Which run it is.
+        folder: Where they write.
+    """
+    loggers: list[Logger] = []
+    if config.wandb is not None:
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        options: dict[str, Any] = {"mode": "offline", "quiet": True} if config.wandb == "offline" else {}
+        if any(without_secrets(word) != word for word in sys.argv):
+            options["x_disable_meta"] = True  # the command line is among it
+        logger = WandbLogger(
+            identity.name,
+            folder,
+            version=identity.record.run,
+            project=identity.record.project,
+            group=identity.record.group,
+            job_type=identity.job_type,
+            tags=config.tags,
+            settings=wandb.Settings(**options),
+        )
+        loggers.append(logger)
+    if config.tensorboard:
+        loggers.append(TensorBoardLogger(folder, "tensorboard", default_hp_metric=False))
+    return loggers
+
+
+def logger_error(error: BaseException) -> InputError | None:
+    """The one line for an error of a logger that the user can do something about, or None for another error."""
+    if type(error).__module__.startswith("wandb.errors"):
+        said = str(error).rstrip(".")
+        return InputError(f"W&B: {said}; or keep the run on this machine: --tracking.wandb offline")
+    lines = [line for found, line in _KNOWN_ERRORS.items() if found in str(error)]
+    return InputError(lines[0]) if lines else None
+
+
+def without_secrets(value: Any) -> Any:
+    """Settings as they may leave this machine: addresses without passwords and queries, and no shell commands."""
+    if isinstance(value, Mapping):
+        return {without_secrets(name): without_secrets(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(entry) for entry in value]
+    if isinstance(value, str) and "pipe:" in value:
+        return "pipe:"
+    return shown(value) if isinstance(value, str) else value
+
+
+def wandb_loggers(trainer: L.Trainer) -> list[WandbLogger]:
+    """The W&B loggers of a trainer on rank 0, the only one that may log, without those that WANDB_MODE has disabled."""
+    if not trainer.is_global_zero:
+        return []
+    found = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+    return [logger for logger in found if not logger.experiment.disabled]
+
+
+def logged_step(trainer: L.Trainer) -> int:
+    """The step under which Lightning logs the measures of this moment.
+
+    It counts from 0, and after a resumption from a checkpoint of a validation one step more than were done.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def open_run() -> Any:
+    """W&B's open run in this process, or None; W&B is not imported for it."""
+    return getattr(sys.modules.get("wandb"), "run", None)
+
+
+def finish_run(before: Any, failed: bool) -> None:
+    """Close the W&B run that was opened since, and say how to send it if it is offline.
+
+    Args:
+        before: What :func:`open_run` gave at the start; that one stays open.
+        failed: Whether the work failed.
+    """
+    run = open_run()
+    if run is None or run is before:
+        return
+    folder, offline = Path(run.dir).parent, run.offline
+    run.finish(exit_code=int(failed))
+    if offline:
+        print(f"this run is tracked offline; to send it to W&B: wandb sync {folder}")

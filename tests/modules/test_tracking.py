@@ -1,0 +1,222 @@
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+
+from abair_pl.bundle import Bundle
+from abair_pl.bundle_config import write_config
+from abair_pl.errors import InputError
+from abair_pl.modules import tracking
+from abair_pl.modules.tracking import (
+    RunIdentity,
+    RunRecord,
+    TrackingConfig,
+    finish_run,
+    identify,
+    logger_error,
+    make_loggers,
+    open_run,
+    without_secrets,
+)
+
+RECORD = RunRecord("a project", "a group", "1a2b3c4d")
+IDENTITY = RunIdentity(RECORD, "adapter-rain", "adapter")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_PROJECT", "WANDB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def who(config: TrackingConfig | None = None, **changes: Any) -> RunIdentity:
+    """The identity of a phase I run from scratch; keywords change that."""
+    given = {"command": "fit", "phase": "pretrain", "preset": "tiny", "start": None, "checkpoint": None, **changes}
+    return identify(config or TrackingConfig(), **given)
+
+
+def with_run(bundle: Bundle, record: RunRecord) -> Bundle:
+    """The bundle as a tracked phase I leaves it."""
+    facts = bundle.config.provenance
+    pretrain = {**facts["pretrain"], **record.facts}
+    write_config(bundle.path, replace(bundle.config, provenance={**facts, "pretrain": pretrain}))
+    return Bundle.open(bundle.path)
+
+
+def test_phase_one_begins_a_group() -> None:
+    first, second = who(), who()
+    assert first.record.group == f"tiny-{first.record.run}"
+    assert (first.record.project, first.name, first.job_type) == ("abair-pl", "pretrain", "pretrain")
+    assert first.record.run != second.record.run
+    assert len(first.record.run) == 8
+
+
+def test_later_phases_join_the_group_of_their_bundle(bundle_copy: Path) -> None:
+    start = with_run(Bundle.open(bundle_copy), RECORD)
+    adapter = who(phase="adapter/rain", start=start)
+    estimator = who(phase="estimator", start=start)
+    assert (adapter.name, adapter.job_type) == ("adapter-rain", "adapter")
+    assert (estimator.name, estimator.job_type) == ("estimator", "estimator")
+    for identity in (adapter, estimator):
+        assert (identity.record.project, identity.record.group) == ("a project", "a group")
+        assert identity.record.run != RECORD.run
+
+
+def test_phases_of_a_bundle_that_was_not_tracked_find_each_other(bundle: Bundle) -> None:
+    groups = {who(phase=phase, start=bundle).record.group for phase in ("adapter/rain", "adapter/haze", "estimator")}
+    assert groups == {f"nano-{bundle.config.backbone_sha256[:8]}"}
+
+
+def test_what_the_user_says_goes_first(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "of the environment")
+    assert who().record.project == "of the environment"
+    start = with_run(Bundle.open(bundle_copy), RECORD)
+    assert who(start=start).record.project == "a project"
+    config = TrackingConfig(project="mine", group="ours", name="title")
+    identity = who(config, phase="adapter/rain", start=start)
+    assert (identity.record.project, identity.record.group, identity.name) == ("mine", "ours", "title")
+
+
+def test_a_sweep_gives_the_run_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "of-the-sweep")
+    assert who().record == RunRecord("abair-pl", "tiny-of-the-sweep", "of-the-sweep")
+
+
+def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
+    RECORD.write(tmp_path / "checkpoints")
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    assert who(checkpoint=str(checkpoint)).record == RECORD
+    measured = who(checkpoint=str(checkpoint), command="test")
+    assert (measured.record.project, measured.record.group) == (RECORD.project, RECORD.group)
+    assert measured.record.run != RECORD.run
+    assert (measured.name, measured.job_type) == ("pretrain-test", "test")
+    assert who(TrackingConfig(project="another"), checkpoint=str(checkpoint)).record.run != RECORD.run
+    assert who(checkpoint=str(tmp_path / "last.ckpt")).record.run != RECORD.run
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"project": "a"}', '{"project": "a", "group": "b", "other": 1}'])
+def test_a_damaged_file_beside_a_checkpoint_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tracking.json").write_text(text)
+    with pytest.raises(InputError, match=r"tracking\.json is damaged .*remove it to start a new W&B run"):
+        RunRecord.of_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_facts_of_a_run_come_back() -> None:
+    assert RunRecord.of_facts({"steps": 3, **RECORD.facts}) == RECORD
+    assert RunRecord.of_facts({"steps": 3}) is None
+    assert RunRecord.of_facts({**RECORD.facts, "wandb_run": ""}) is None
+
+
+def test_loggers_are_those_that_are_wanted(tmp_path: Path) -> None:
+    assert make_loggers(TrackingConfig(), IDENTITY, tmp_path) == []
+    loggers = make_loggers(TrackingConfig("offline", tensorboard=True, tags=["a"]), IDENTITY, tmp_path / "new")
+    board = loggers[1]
+    assert isinstance(board, TensorBoardLogger)
+    assert board.log_dir == str(tmp_path / "new" / "tensorboard" / "version_0")
+    told = options(loggers[0])
+    expected = {"name": "adapter-rain", "id": "1a2b3c4d", "project": "a project", "group": "a group", "resume": "allow"}
+    expected |= {"job_type": "adapter", "dir": str(tmp_path / "new")}
+    assert {**told, **expected} == told
+    assert told["tags"] == ["a"]
+    assert (told["settings"].mode, told["settings"].quiet) == ("offline", True)
+    assert (tmp_path / "new").is_dir(), "or W&B would warn"
+
+
+def options(logger: Any) -> dict[str, Any]:
+    """What a W&B logger will start its run with."""
+    assert isinstance(logger, WandbLogger)
+    found: dict[str, Any] = logger._wandb_init
+    return found
+
+
+def test_online_leaves_the_mode_to_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose environment variable WANDB_MODE then works."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    (logger,) = make_loggers(TrackingConfig("online"), IDENTITY, tmp_path)
+    assert "mode" not in options(logger)
+    assert "mode" not in options(logger)["settings"].model_fields_set
+
+
+def test_the_command_line_is_not_sent_if_it_holds_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for word, hidden in (("--data.train=https://me:word@host/a.tar", True), ("--data.train=https://host/a.tar", False)):
+        monkeypatch.setattr(sys, "argv", ["abair-pl", "fit", word])
+        (logger,) = make_loggers(TrackingConfig("offline"), IDENTITY, tmp_path)
+        assert options(logger)["settings"].x_disable_meta is hidden
+
+
+def test_settings_leave_without_secrets() -> None:
+    settings = {
+        "train": {"https://me:word@host/a.tar?token=1": 1.0, "shards/train": 2.0},
+        "val": ["s3://bucket/a.tar", "pipe:curl -H token"],
+        "batch_size": 3,
+        "none": None,
+    }
+    expected = {
+        "train": {"https://host/a.tar": 1.0, "shards/train": 2.0},
+        "val": ["s3://bucket/a.tar", "pipe:"],
+        "batch_size": 3,
+        "none": None,
+    }
+    assert without_secrets(settings) == expected
+    json.dumps(without_secrets(settings))
+
+
+def test_other_errors_are_not_those_of_loggers() -> None:
+    assert logger_error(ValueError("something else")) is None
+
+
+class Run:
+    """An open W&B run."""
+
+    def __init__(self, offline: bool) -> None:
+        self.dir, self.offline = "runs/wandb/offline-run-1/files", offline
+        self.ended: list[int] = []
+
+    def finish(self, exit_code: int) -> None:
+        self.ended.append(exit_code)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], Run]:
+    """Make a run the open one."""
+
+    def make(offline: bool) -> Run:
+        run = Run(offline)
+        monkeypatch.setattr(tracking, "open_run", lambda: run)
+        return run
+
+    return make
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_the_end_of_an_offline_run_gives_the_command(
+    failed: bool, opened: Callable[[bool], Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = opened(True)
+    finish_run(None, failed)
+    assert run.ended == [int(failed)]
+    assert capsys.readouterr().out.endswith("wandb sync runs/wandb/offline-run-1\n")
+
+
+def test_the_end_of_an_online_run_is_silent(opened: Callable[[bool], Run], capsys: pytest.CaptureFixture[str]) -> None:
+    run = opened(False)
+    finish_run(None, failed=False)
+    assert run.ended == [0]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_that_was_open_before_stays_open(opened: Callable[[bool], Run]) -> None:
+    run = opened(True)
+    finish_run(run, failed=False)
+    assert run.ended == []
+
+
+def test_wandb_is_not_imported_to_look_for_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert open_run() is None
+    assert "wandb" not in sys.modules
