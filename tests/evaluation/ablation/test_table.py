@@ -5,9 +5,9 @@ import pytest
 
 from abair_pl.evaluation.ablation.table import Spread, ablation_markdown, ablation_values, spreads
 from abair_pl.evaluation.ablation.variants import Ablation, Variant
-from abair_pl.evaluation.benchmark.results import Record, Results
-from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
 from abair_pl.evaluation.published import published_table
+from abair_pl.evaluation.results import Record, Results
+from abair_pl.evaluation.suite import Method, Suite, Task
 
 VARIANTS = {"a": Variant("first", published="LoRA rank 4"), "b": Variant("second", "oracle")}
 ABLATION = Ablation("Two variants", Path("suite.yaml"), VARIANTS, "table7", Path())

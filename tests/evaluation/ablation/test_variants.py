@@ -6,8 +6,8 @@ import pytest
 from abair_pl.errors import InputError
 from abair_pl.evaluation.ablation.runs import Training
 from abair_pl.evaluation.ablation.variants import PhaseOptions, Variant, read_ablation, read_scale
-from abair_pl.evaluation.benchmark.suite import read_suite
 from abair_pl.evaluation.published import published_table
+from abair_pl.evaluation.suite import read_suite
 
 SHIPPED = Path(__file__).parents[3] / "configs" / "ablation"
 ABLATIONS = sorted(SHIPPED.glob("*.yaml"))

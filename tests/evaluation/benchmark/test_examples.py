@@ -7,10 +7,10 @@ from PIL import Image
 from abair_pl.evaluation.benchmark.examples import choose_examples, read_examples, restore_examples
 from abair_pl.evaluation.benchmark.methods import BundleMethod, open_methods
 from abair_pl.evaluation.benchmark.records import RecordStore
-from abair_pl.evaluation.benchmark.results import Record, Results
 from abair_pl.evaluation.benchmark.run import Benchmark
-from abair_pl.evaluation.benchmark.suite import Suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
+from abair_pl.evaluation.results import Record, Results
+from abair_pl.evaluation.suite import Suite
 
 
 def results(suite: Suite, gains: dict[str, float]) -> Results:

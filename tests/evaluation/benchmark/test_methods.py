@@ -11,7 +11,7 @@ import torch
 from abair_pl.bundle import Bundle, save_adapter
 from abair_pl.errors import BundleError, InputError
 from abair_pl.evaluation.benchmark.methods import BundleMethod, open_methods, parse_bundles
-from abair_pl.evaluation.benchmark.suite import Method, Suite
+from abair_pl.evaluation.suite import Method, Suite
 from abair_pl.models.adapters import LoRA
 
 BLENDS = ["none", "soft", "one_hot", "pixel", "sum", "average", "oracle", "haze"]

@@ -5,7 +5,7 @@ import pytest
 
 from abair_pl.errors import AbairError
 from abair_pl.evaluation.benchmark.records import RecordStore
-from abair_pl.evaluation.benchmark.results import Record
+from abair_pl.evaluation.results import Record
 
 
 def record(image: str) -> Record:

@@ -10,9 +10,9 @@ from abair_pl.errors import AbairError, ImageError, InputError
 from abair_pl.evaluation.benchmark.methods import BundleMethod, open_methods
 from abair_pl.evaluation.benchmark.records import RecordStore
 from abair_pl.evaluation.benchmark.run import Benchmark
-from abair_pl.evaluation.benchmark.suite import Method, Suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
 from abair_pl.evaluation.evaluate import evaluate
+from abair_pl.evaluation.suite import Method, Suite
 
 Prepare = Callable[..., Benchmark]
 

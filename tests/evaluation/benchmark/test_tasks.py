@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from abair_pl.errors import ImageError, InputError
-from abair_pl.evaluation.benchmark.suite import Suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
+from abair_pl.evaluation.suite import Suite
 
 
 @pytest.fixture

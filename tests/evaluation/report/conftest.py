@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from abair_pl.evaluation.benchmark.results import Example, Record, Results
-from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
 from abair_pl.evaluation.protocols import PROTOCOLS
+from abair_pl.evaluation.results import Example, Record, Results
+from abair_pl.evaluation.suite import Method, Suite, Task
 
 _PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle")
 _KINDS = ("worst", "median", "best")

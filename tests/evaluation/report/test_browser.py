@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.report import write_report
+from abair_pl.evaluation.results import Example, Results
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [

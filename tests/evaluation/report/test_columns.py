@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.columns import DAGGER, column_labels, marked_labels, measured_tasks
+from abair_pl.evaluation.results import Results
 
 
 def without(results: Results, *tasks: str) -> Results:

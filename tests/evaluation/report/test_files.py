@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.files import results_csv, results_json
+from abair_pl.evaluation.results import Results
 
 
 def read(results: Results) -> Any:

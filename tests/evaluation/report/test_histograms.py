@@ -4,8 +4,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.histograms import gain_histograms
+from abair_pl.evaluation.results import Results
 
 IMAGES = 5
 

@@ -1,9 +1,9 @@
 import re
 from dataclasses import replace
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.latex import latex
 from abair_pl.evaluation.report.table import results_table
+from abair_pl.evaluation.results import Results
 
 HOSTILE = r"[1]*\a{b}_c%d&e$f#g^h~i<j>k|l--m"
 SAFE = (

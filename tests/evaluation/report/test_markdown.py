@@ -1,9 +1,9 @@
 import re
 from dataclasses import replace
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.markdown import markdown
 from abair_pl.evaluation.report.table import results_table
+from abair_pl.evaluation.results import Results
 
 
 def rows(text: str) -> list[list[str]]:

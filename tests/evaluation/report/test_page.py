@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.report.histograms import gain_histograms
 from abair_pl.evaluation.report.page import html_page
 from abair_pl.evaluation.report.plotting import encoded
 from abair_pl.evaluation.report.radar import measured_radar
 from abair_pl.evaluation.report.table import results_table
+from abair_pl.evaluation.results import Example, Results
 
 
 def page_of(results: Results, examples: list[Example]) -> str:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from abair_pl.evaluation.benchmark.results import Example
-from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
 from abair_pl.evaluation.report import pictures
 from abair_pl.evaluation.report.pictures import data_uri, slides
+from abair_pl.evaluation.results import Example
+from abair_pl.evaluation.suite import Method, Suite, Task
 
 SUITE = Suite("Suite", {"task": Task("T", "D", "l", "r")}, {"a": Method("first"), "b": Method("second")}, main="a")
 

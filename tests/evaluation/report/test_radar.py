@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.radar import LOWEST_RING, RINGS, measured_radar, published_radar, ring_positions
+from abair_pl.evaluation.results import Results
 
 ALL = {"deraining", "denoising", "deblurring", "low_light"}
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from abair_pl.evaluation.benchmark.results import Example
 from abair_pl.evaluation.report.region import Region, most_changed
+from abair_pl.evaluation.results import Example
 
 
 def example(height: int = 40, width: int = 60) -> Example:

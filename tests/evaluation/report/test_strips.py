@@ -6,11 +6,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from abair_pl.evaluation.benchmark.results import Example
-from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
 from abair_pl.evaluation.figures import FONT_PX, MARGIN_PX, TEXT_PX
 from abair_pl.evaluation.report import strips
 from abair_pl.evaluation.report.strips import CELL_PX, shown_images, strip_sheet
+from abair_pl.evaluation.results import Example
+from abair_pl.evaluation.suite import Method, Suite, Task
 
 YELLOW = (255, 212, 0)
 SUITE = Suite(

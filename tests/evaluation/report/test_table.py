@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 
 from abair_pl.errors import InputError
-from abair_pl.evaluation.benchmark.results import Record, Results
-from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
 from abair_pl.evaluation.report.columns import DAGGER
 from abair_pl.evaluation.report.table import MISSING, Cell, Table, results_table
+from abair_pl.evaluation.results import Record, Results
+from abair_pl.evaluation.suite import Method, Suite, Task
 
 TASK = Task("Deraining", "Rain100L", "rain100l", "Rain100L")
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from abair_pl.errors import AbairError, InputError
-from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.report import write_report
+from abair_pl.evaluation.results import Example, Results
 
 ALWAYS = {"results.json", "results.csv", "table.md", "table.tex", "report.html"}
 PLOTS = {f"{name}.{kind}" for name in ("radar", "histograms") for kind in ("svg", "png")}

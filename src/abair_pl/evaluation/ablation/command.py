@@ -10,9 +10,9 @@ from abair_pl.evaluation.ablation.runs import Training
 from abair_pl.evaluation.ablation.table import ablation_markdown, ablation_values
 from abair_pl.evaluation.ablation.variants import PHASES, Ablation, PhaseOptions, read_ablation, read_scale
 from abair_pl.evaluation.benchmark.command import Execution, ImagePlaces, measure_suite
-from abair_pl.evaluation.benchmark.results import Results
-from abair_pl.evaluation.benchmark.suite import Method, Suite, read_suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
+from abair_pl.evaluation.results import Results
+from abair_pl.evaluation.suite import Method, Suite, read_suite
 from abair_pl.images import make_folder
 from abair_pl.restore import check_device
 

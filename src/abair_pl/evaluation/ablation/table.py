@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from abair_pl.evaluation.ablation.variants import Ablation
-from abair_pl.evaluation.benchmark.results import Results, Score
 from abair_pl.evaluation.published import PublishedRow, published_table
 from abair_pl.evaluation.report.columns import DAGGER, marked_labels
 from abair_pl.evaluation.report.table import MISSING, PUBLISHED_HEADING
+from abair_pl.evaluation.results import Results, Score
 
 
 @dataclass(frozen=True)

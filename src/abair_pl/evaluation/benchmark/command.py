@@ -12,11 +12,11 @@ from abair_pl.evaluation.benchmark.examples import read_examples, restore_exampl
 from abair_pl.evaluation.benchmark.methods import open_methods, parse_bundles
 from abair_pl.evaluation.benchmark.processes import Processes
 from abair_pl.evaluation.benchmark.records import RecordStore
-from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.benchmark.run import Benchmark
-from abair_pl.evaluation.benchmark.suite import Suite, read_suite
 from abair_pl.evaluation.benchmark.tasks import find_tasks
 from abair_pl.evaluation.report.write import write_report
+from abair_pl.evaluation.results import Example, Results
+from abair_pl.evaluation.suite import Suite, read_suite
 from abair_pl.images import make_folder
 from abair_pl.tiling import Tiling
 

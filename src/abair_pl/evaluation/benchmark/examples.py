@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from abair_pl.errors import AbairError
-from abair_pl.evaluation.benchmark.results import Example, Record, Results
 from abair_pl.evaluation.benchmark.run import Benchmark
 from abair_pl.evaluation.pairs import PairSource
+from abair_pl.evaluation.results import Example, Record, Results
 from abair_pl.images import Photograph, make_folder, read_photograph, write_photograph
 
 _FOLDER = "examples"

@@ -13,7 +13,7 @@ from torch import Tensor
 from abair_pl import __version__
 from abair_pl.bundle import BACKBONE_FILE, ESTIMATOR_FILE, Bundle, shipped_bundle
 from abair_pl.errors import InputError, unknown_name
-from abair_pl.evaluation.benchmark.suite import MAIN_BUNDLE, Method, Suite
+from abair_pl.evaluation.suite import MAIN_BUNDLE, Method, Suite
 from abair_pl.models.adapters import WEIGHTS_FILE
 from abair_pl.restore import ESTIMATED_BLENDS, Abair, Result
 

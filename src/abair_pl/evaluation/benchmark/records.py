@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from abair_pl.errors import AbairError
-from abair_pl.evaluation.benchmark.results import Record
+from abair_pl.evaluation.results import Record
 
 _FOLDER = "records"
 

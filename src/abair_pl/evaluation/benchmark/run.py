@@ -10,10 +10,10 @@ from tqdm import tqdm
 from abair_pl.errors import AbairError, ImageError, InputError
 from abair_pl.evaluation.benchmark.methods import BundleMethod
 from abair_pl.evaluation.benchmark.records import RecordStore, RecordWriter
-from abair_pl.evaluation.benchmark.results import Record, Results
-from abair_pl.evaluation.benchmark.suite import Suite
 from abair_pl.evaluation.benchmark.tasks import TaskImages
 from abair_pl.evaluation.pairs import PairSource
+from abair_pl.evaluation.results import Record, Results
+from abair_pl.evaluation.suite import Suite
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from abair_pl.data.manifest import file_sha256
 from abair_pl.data.shards.layouts import find_layout, find_split
 from abair_pl.data.shards.listing import Sample, list_samples
 from abair_pl.errors import AbairError, ImageError, InputError
-from abair_pl.evaluation.benchmark.suite import Suite, Task
 from abair_pl.evaluation.pairs import PairSource, by_stem, check_draws, side_by_side
 from abair_pl.evaluation.protocols import Protocol, named_protocol
+from abair_pl.evaluation.suite import Suite, Task
 
 
 @dataclass(frozen=True)

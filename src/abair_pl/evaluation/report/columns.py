@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from abair_pl.evaluation.benchmark.results import Results
+from abair_pl.evaluation.results import Results
 
 DAGGER = "\N{DAGGER}"
 """Marks a column whose images are not the paper's."""

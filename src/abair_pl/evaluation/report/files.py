@@ -5,7 +5,7 @@ import io
 import json
 from dataclasses import asdict
 
-from abair_pl.evaluation.benchmark.results import Record, Results
+from abair_pl.evaluation.results import Record, Results
 
 _VALUES = ("psnr_input", "ssim_input", "psnr", "ssim")
 

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.report.columns import marked_labels, measured_tasks
 from abair_pl.evaluation.report.plotting import Line, lines, plain_style
+from abair_pl.evaluation.results import Results
 
 _BINS = 16
 _PANEL_INCHES = (2.3, 0.85)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.published import PublishedTable
 from abair_pl.evaluation.report.columns import DAGGER, column_labels, measured_tasks
+from abair_pl.evaluation.results import Results
 
 
 def table_notes(results: Results, published: PublishedTable | None) -> Iterator[str]:

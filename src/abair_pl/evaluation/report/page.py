@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.report.columns import DAGGER, marked_labels
 from abair_pl.evaluation.report.pictures import data_uri, slides
 from abair_pl.evaluation.report.radar import LOWEST_RING, RINGS
 from abair_pl.evaluation.report.table import Table
+from abair_pl.evaluation.results import Example, Results
 
 _RINGS_CAPTION = (
     f"On each axis the lowest value is on circle {LOWEST_RING} and the highest on circle {RINGS}, the outermost; "

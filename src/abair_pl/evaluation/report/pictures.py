@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from abair_pl.evaluation.benchmark.results import Example
-from abair_pl.evaluation.benchmark.suite import Suite
 from abair_pl.evaluation.report.region import Region, most_changed
 from abair_pl.evaluation.report.strips import shown_images
+from abair_pl.evaluation.results import Example
+from abair_pl.evaluation.suite import Suite
 from abair_pl.images import to_8bit
 
 _SIDES_PX = (512, 448, 384, 320, 256)

@@ -5,10 +5,10 @@ from math import pi, sin
 
 from matplotlib.figure import Figure
 
-from abair_pl.evaluation.benchmark.results import Results
 from abair_pl.evaluation.published import published_table
 from abair_pl.evaluation.report.columns import marked_labels, measured_tasks
 from abair_pl.evaluation.report.plotting import INPUT_LINE, Line, lines, plain_style
+from abair_pl.evaluation.results import Results
 
 RINGS = 5
 LOWEST_RING = 2

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from abair_pl.evaluation.benchmark.results import Example
+from abair_pl.evaluation.results import Example
 
 
 @dataclass(frozen=True)

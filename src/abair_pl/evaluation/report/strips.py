@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from abair_pl.evaluation.benchmark.results import Example
-from abair_pl.evaluation.benchmark.suite import Suite
 from abair_pl.evaluation.figures import FONT_PX, captioned_grid
 from abair_pl.evaluation.report.region import Region, most_changed
+from abair_pl.evaluation.results import Example
+from abair_pl.evaluation.suite import Suite
 from abair_pl.images import to_8bit
 
 CELL_PX = 264

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from abair_pl.evaluation.benchmark.results import Results, Score
-from abair_pl.evaluation.benchmark.suite import Task
 from abair_pl.evaluation.published import PublishedRow, PublishedScore, PublishedTable, published_table
 from abair_pl.evaluation.report.columns import DAGGER, measured_tasks
 from abair_pl.evaluation.report.notes import table_notes
+from abair_pl.evaluation.results import Results, Score
+from abair_pl.evaluation.suite import Task
 
 MISSING = "\N{EM DASH}"
 PUBLISHED_HEADING = "published: the paper's data, the paper's sizes"

@@ -9,7 +9,6 @@ from PIL import Image
 
 from abair_pl.atomic import published
 from abair_pl.errors import AbairError
-from abair_pl.evaluation.benchmark.results import Example, Results
 from abair_pl.evaluation.report.files import results_csv, results_json
 from abair_pl.evaluation.report.histograms import gain_histograms
 from abair_pl.evaluation.report.latex import latex
@@ -19,6 +18,7 @@ from abair_pl.evaluation.report.plotting import encoded
 from abair_pl.evaluation.report.radar import measured_radar, published_radar
 from abair_pl.evaluation.report.strips import strip_sheet
 from abair_pl.evaluation.report.table import results_table
+from abair_pl.evaluation.results import Example, Results
 from abair_pl.images import make_folder
 
 _PLOTS = {"radar": measured_radar, "radar_published": published_radar, "histograms": gain_histograms}

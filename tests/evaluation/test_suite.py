@@ -6,12 +6,12 @@ import yaml
 from abair_pl.data.shards.layouts import find_layout, find_split
 from abair_pl.degradations import BUILT_IN
 from abair_pl.errors import InputError
-from abair_pl.evaluation.benchmark.suite import Suite, read_suite
 from abair_pl.evaluation.pairs import side_by_side
 from abair_pl.evaluation.protocols import named_protocol
 from abair_pl.evaluation.published import published_table
+from abair_pl.evaluation.suite import Suite, read_suite
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "benchmark"
+CONFIGS = Path(__file__).parents[2] / "configs" / "benchmark"
 SUITES = sorted(CONFIGS.glob("*.yaml"))
 TASK = {"title": "Denoising", "dataset": "Kodak24", "layout": "kodak24", "root": "Kodak24", "degrade": "noise:sigma=25"}
 

@@ -7,7 +7,7 @@ from math import fsum, nan
 
 from torch import Tensor
 
-from abair_pl.evaluation.benchmark.suite import Suite
+from abair_pl.evaluation.suite import Suite
 
 
 @dataclass(frozen=True)

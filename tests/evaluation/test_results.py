@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from abair_pl.evaluation.benchmark.results import Record, Results, Score
-from abair_pl.evaluation.benchmark.suite import Suite
+from abair_pl.evaluation.results import Record, Results, Score
+from abair_pl.evaluation.suite import Suite
 
 
 def made(task: str, method: str, image: str, psnr: float) -> Record:

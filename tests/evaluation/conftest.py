@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from abair_pl.evaluation.benchmark.suite import Method, Suite, Task
+from abair_pl.evaluation.suite import Method, Suite, Task
 
 
 @pytest.fixture
