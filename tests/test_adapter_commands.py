@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from abair_pl.bundle import Bundle, save_adapter, save_backbone
+from abair_pl.bundle_config import write_config
 from abair_pl.cli import main
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError
@@ -154,6 +156,16 @@ def test_removing_what_is_not_there_is_refused(
     fails(capsys, bundle_copy, "remove", bundle_copy, "--name", "snow", says=says)
     fails(capsys, bundle_copy, "remove", tmp_path / "nowhere", "--name", "snow", says="no bundle at")
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_merged_bundle_is_of_no_tracked_run(bundle_copy: Path, tmp_path: Path) -> None:
+    config = Bundle.open(bundle_copy).config
+    pretrain = {**config.provenance["pretrain"], "wandb_project": "a", "wandb_group": "b", "wandb_run": "c"}
+    write_config(bundle_copy, replace(config, provenance={**config.provenance, "pretrain": pretrain}))
+    assert run("merge", bundle_copy, "--weights", "rain=0.7", "--output", tmp_path / "merged") == 0
+    facts = Bundle.open(tmp_path / "merged").config.provenance["pretrain"]
+    assert facts["merged"] == "rain=0.7"
+    assert not [fact for fact in facts if fact.startswith("wandb_")]
 
 
 def test_a_merged_bundle_restores_as_the_mixture(bundle: Bundle, tmp_path: Path) -> None:

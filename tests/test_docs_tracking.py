@@ -5,6 +5,7 @@ import inspect
 import re
 from pathlib import Path
 
+import lightning as L
 import pytest
 from lightning.pytorch.loggers import CSVLogger
 
@@ -98,6 +99,7 @@ def test_options_are_all_there() -> None:
 
 def test_measures_are_logged_as_often_as_it_says() -> None:
     assert "every `trainer.log_every_n_steps` steps (50)" in PAGE
+    assert L.Trainer(logger=False, enable_checkpointing=False).log_every_n_steps == 50  # type: ignore[attr-defined]
     configs = [(ROOT / "configs" / f"{name}.yaml").read_text() for name in ("pretrain", "adapter", "estimator")]
     assert not any("log_every_n_steps" in text for text in configs), "then Lightning's own number counts, 50"
     assert all(CSVLogger.__name__ in text for text in configs)

@@ -132,6 +132,10 @@ LOGGERS = {
         ["--trainer.logger", "WandbLogger", "--tracking.wandb", "offline"],
         "both trainer.logger and tracking.wandb are W&B; expected one of them: leave out trainer.logger",
     ),
+    "a name without W&B": (
+        ["--tracking.tensorboard", "true", "--tracking.name", "mine"],
+        "--tracking.name is W&B's; expected --tracking.wandb online or offline with it",
+    ),
     "no account": (["--tracking.wandb", "online"], "W&B: No API key configured"),
 }
 
@@ -171,8 +175,11 @@ def test_tensorboard_says_what_to_install(
     )
 
 
-def test_tracking_goes_without_a_log_of_its_own(small: list[str], bundle_path: Path, tmp_path: Path) -> None:
-    """And a trainer's default logger becomes the CSV log, whatever is installed."""
+def test_tracking_goes_without_a_log_of_its_own(
+    small: list[str], bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a trainer's default logger becomes the CSV log, whatever is installed; TensorBoard asks for no W&B run."""
+    monkeypatch.delattr("abair_pl.training.identify")
     phase = phase_options("adapter", bundle_path, tmp_path / "bundle")
     board = ["--tracking.tensorboard", "true"]
     assert main(["fit", *phase, *small, *TWO_STEPS, *board, "--trainer.logger", "false"]) == 0
@@ -205,6 +212,28 @@ def test_a_run_that_fails_is_marked_as_failed(
     assert "wandb sync" in capfd.readouterr().out
 
 
+def test_a_tracker_that_cannot_finish_does_not_hide_the_error(
+    small: list[str],
+    bundle_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    finish = wandb.Run.finish
+
+    def refuse(run: wandb.Run, exit_code: int | None = None) -> None:
+        finish(run, exit_code)
+        message = "no space"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(wandb.Run, "finish", refuse)
+    phase = phase_options("adapter", bundle_path, tmp_path / "bundle")
+    options = ["--tracking.wandb", "offline", "--data.val", str(tmp_path / "nowhere")]
+    with pytest.warns(UserWarning, match=r"W&B failed to finish the run \(no space\)"):
+        assert main(["fit", *phase, *small, *TWO_STEPS, *options]) == 2
+    assert "no shard at" in capfd.readouterr().err
+
+
 def test_the_sweep_varies_what_there_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command that an agent would run, with a program in place of abair-pl that prints its arguments."""
     sweep = yaml.safe_load((CONFIGS / "wandb" / "sweep.yaml").read_text())
@@ -227,6 +256,7 @@ def test_the_sweep_varies_what_there_is(tmp_path: Path, capsys: pytest.CaptureFi
         assert place == value, name
     assert config["model"]["init_args"]["save_to"] == "runs/sweep/1a2b/bundle"
     assert config["trainer"]["default_root_dir"] == "runs/sweep/1a2b"
+    assert int(config["trainer"]["devices"]) == 1, "an agent has one GPU"
     assert config["tracking"]["wandb"] == "online"
     assert sweep["metric"] == {"name": "val/psnr", "goal": "maximize"}
 

@@ -139,6 +139,8 @@ def merge(bundle: Path, /, weights: str, output: Path) -> None:
     check_output(output, bundle)
     backbone = opened.backbone()
     merge_adapters(backbone, opened.adapters(list(mixture)), mixture)
-    facts = {**config.provenance.get("pretrain", {}), "merged": weights, "merged_into": config.backbone_sha256}
+    pretrain = config.provenance.get("pretrain", {})
+    facts = {fact: value for fact, value in pretrain.items() if not fact.startswith("wandb_")}  # it made other weights
+    facts |= {"merged": weights, "merged_into": config.backbone_sha256}
     save_backbone(output, backbone, config.preset, config.degradations, facts)
     print(f"{output}: {config.preset} backbone with {weights} merged in")

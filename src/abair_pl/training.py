@@ -21,8 +21,10 @@ from abair_pl.modules.base import RestorationModule
 from abair_pl.modules.estimator import EstimatorModule
 from abair_pl.modules.pretrain import PretrainModule
 from abair_pl.modules.tracking import (
+    RunIdentity,
     TrackingConfig,
     finish_run,
+    going_on,
     identify,
     logger_error,
     make_loggers,
@@ -51,7 +53,9 @@ class VersionedConfig(SaveConfigCallback):
         """Give it to W&B."""
         values = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in wandb_loggers(trainer):
-            logger.experiment.config.update(without_secrets(values), allow_val_change=True)
+            run = logger.experiment
+            with going_on("to keep the configuration"):
+                run.config.update(without_secrets(values), allow_val_change=True)
 
 
 class AbairCLI(LightningCLI):
@@ -78,10 +82,13 @@ class AbairCLI(LightningCLI):
         if tracking.wandb and any(isinstance(logger, WandbLogger) for logger in loggers):
             message = "both trainer.logger and tracking.wandb are W&B; expected one of them: leave out trainer.logger"
             raise InputError(message)
+        identity = self._identity(tracking, folder) if tracking.wandb else None
+        return super().instantiate_trainer(logger=[*loggers, *make_loggers(tracking, identity, folder)], **kwargs)
+
+    def _identity(self, tracking: TrackingConfig, root: Path) -> RunIdentity:
         module, checkpoint = self.model, self._get(self.config_init, "ckpt_path")
         preset = str(module.hparams.get("preset", module.phase))
-        identity = identify(tracking, str(self.subcommand), module.phase, preset, module.bundle, checkpoint)
-        return super().instantiate_trainer(logger=[*loggers, *make_loggers(tracking, identity, folder)], **kwargs)
+        return identify(tracking, str(self.subcommand), module.phase, preset, module.bundle, checkpoint, root)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters silently replace the given ones; the module compares."""

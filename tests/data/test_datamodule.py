@@ -323,6 +323,11 @@ def test_provenance_follows_the_manifest_and_the_settings(make: Make, clean_shar
     assert facts["data_manifest"] != make(train=str(pair_shards)).provenance()["data_manifest"]
     mixed = make(train={str(clean_shards): 3.0, "https://user:word@host/a.tar?sign=1": 1.0}).provenance()
     assert mixed["data_sources"] == {str(clean_shards): 0.75, "https://host/a.tar": 0.25}
+    listed = make(train=["https://host/a.tar", "https://user:word@host/b.tar"]).provenance()
+    assert listed["data_sources"] == {"https://host/a.tar, https://host/b.tar": 1.0}
+    commands = {"pipe:curl -H one": 1.0, "pipe:curl -H two": 2.0, str(clean_shards): 1.0}
+    piped = make(train=commands, allow_pipe=True).provenance()
+    assert piped["data_sources"] == {"pipe:": 0.75, str(clean_shards): 0.25}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from abair_pl.modules.tracking import (
     RunRecord,
     TrackingConfig,
     finish_run,
+    going_on,
     identify,
     logger_error,
     make_loggers,
@@ -37,6 +38,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def who(config: TrackingConfig | None = None, **changes: Any) -> RunIdentity:
     """The identity of a phase I run from scratch; keywords change that."""
     given = {"command": "fit", "phase": "pretrain", "preset": "tiny", "start": None, "checkpoint": None, **changes}
+    given.setdefault("root", Path("nowhere"))
     return identify(config or TrackingConfig(), **given)
 
 
@@ -77,7 +79,7 @@ def test_what_the_user_says_goes_first(bundle_copy: Path, monkeypatch: pytest.Mo
     assert who().record.project == "of the environment"
     start = with_run(Bundle.open(bundle_copy), RECORD)
     assert who(start=start).record.project == "a project"
-    config = TrackingConfig(project="mine", group="ours", name="title")
+    config = TrackingConfig("offline", project="mine", group="ours", name="title")
     identity = who(config, phase="adapter/rain", start=start)
     assert (identity.record.project, identity.record.group, identity.name) == ("mine", "ours", "title")
 
@@ -95,7 +97,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     assert (measured.record.project, measured.record.group) == (RECORD.project, RECORD.group)
     assert measured.record.run != RECORD.run
     assert (measured.name, measured.job_type) == ("pretrain-test", "test")
-    assert who(TrackingConfig(project="another"), checkpoint=str(checkpoint)).record.run != RECORD.run
+    assert who(TrackingConfig("offline", project="another"), checkpoint=str(checkpoint)).record.run != RECORD.run
     assert who(checkpoint=str(tmp_path / "last.ckpt")).record.run != RECORD.run
 
 
@@ -103,7 +105,44 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
 def test_a_damaged_file_beside_a_checkpoint_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "tracking.json").write_text(text)
     with pytest.raises(InputError, match=r"tracking\.json is damaged .*remove it to start a new W&B run"):
-        RunRecord.of_checkpoint(tmp_path / "last.ckpt")
+        RunRecord.of_checkpoint(tmp_path / "last.ckpt", tmp_path / "root")
+
+
+@pytest.fixture
+def requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root folder in which a tracked run has left a checkpoint for SLURM, which has put it back into its queue."""
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setenv("SLURM_JOB_NAME", "pretrain")
+    RECORD.write(tmp_path)
+    (tmp_path / "hpc_ckpt_1.ckpt").touch()
+    return tmp_path
+
+
+def test_a_requeued_run_is_the_same_run(requeued: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert who(root=requeued).record == RECORD
+    (requeued / "hpc_ckpt_1.ckpt").unlink()
+    assert who(root=requeued).record.run != RECORD.run
+    (requeued / "hpc_ckpt_2.ckpt").touch()
+    monkeypatch.delenv("SLURM_NTASKS")
+    assert who(root=requeued).record.run != RECORD.run, "Lightning resumes from it under SLURM alone"
+
+
+@pytest.mark.parametrize("keyword", ["last", "hpc", "best"])
+def test_a_keyword_is_no_path(keyword: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    RunRecord("of the current folder", "another", "2b").write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert RunRecord.of_checkpoint(keyword, tmp_path / "root") is None
+    RECORD.write(tmp_path / "root")
+    assert RunRecord.of_checkpoint(keyword, tmp_path / "root") == RECORD
+    assert RunRecord.of_checkpoint("registry:a-model", tmp_path / "root") is None
+
+
+@pytest.mark.parametrize("name", ["project", "group", "name", "tags"])
+def test_what_is_said_of_wandb_needs_it(name: str) -> None:
+    given: dict[str, Any] = {name: ["a"] if name == "tags" else "a"}
+    with pytest.raises(InputError, match=rf"--tracking\.{name} is W&B's; expected --tracking\.wandb online or offline"):
+        TrackingConfig(tensorboard=True, **given)
+    assert TrackingConfig("offline", **given).wandb
 
 
 def test_facts_of_a_run_come_back() -> None:
@@ -142,23 +181,41 @@ def test_online_leaves_the_mode_to_wandb(tmp_path: Path, monkeypatch: pytest.Mon
     assert "mode" not in options(logger)["settings"].model_fields_set
 
 
-def test_the_command_line_is_not_sent_if_it_holds_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for word, hidden in (("--data.train=https://me:word@host/a.tar", True), ("--data.train=https://host/a.tar", False)):
-        monkeypatch.setattr(sys, "argv", ["abair-pl", "fit", word])
-        (logger,) = make_loggers(TrackingConfig("offline"), IDENTITY, tmp_path)
-        assert options(logger)["settings"].x_disable_meta is hidden
+@pytest.mark.parametrize(
+    ("word", "hidden"),
+    [
+        ("--data.train=https://host/a.tar", False),
+        ('--data.train=["https://host/a.tar","s3://bucket/b.tar"]', False),
+        ("--data.train=https://me:word@host/a.tar", True),
+        ('--data.train=["https://host/a.tar","https://me:word@host/b.tar"]', True),
+        ('{"https://host/a.tar": 1, "https://host/b.tar?sign=1": 2}', True),
+        ("pipe:curl -H Authorization", True),
+        ("--trainer.logger.api_key=word", True),
+        ("--logger.APIKEY", True),
+    ],
+)
+def test_the_command_line_is_not_sent_if_it_holds_a_password(
+    word: str, hidden: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["abair-pl", "fit", word])
+    (logger,) = make_loggers(TrackingConfig("offline"), IDENTITY, tmp_path)
+    assert options(logger)["settings"].x_disable_meta is hidden
 
 
 def test_settings_leave_without_secrets() -> None:
     settings = {
         "train": {"https://me:word@host/a.tar?token=1": 1.0, "shards/train": 2.0},
         "val": ["s3://bucket/a.tar", "pipe:curl -H token"],
+        "text": '["https://host/a.tar", "https://me:word@host/b.tar"]',
+        "logger": {"api_key": "word", "API_Token": "word", "password": "word", "client_secret": "word", "name": "a"},
         "batch_size": 3,
         "none": None,
     }
     expected = {
         "train": {"https://host/a.tar": 1.0, "shards/train": 2.0},
         "val": ["s3://bucket/a.tar", "pipe:"],
+        "text": '["https://host/a.tar", "https://host/b.tar"]',
+        "logger": {"name": "a"},
         "batch_size": 3,
         "none": None,
     }
@@ -208,6 +265,31 @@ def test_the_end_of_an_online_run_is_silent(opened: Callable[[bool], Run], capsy
     finish_run(None, failed=False)
     assert run.ended == [0]
     assert capsys.readouterr().out == ""
+
+
+def test_a_folder_with_a_space_is_quoted(opened: Callable[[bool], Run], capsys: pytest.CaptureFixture[str]) -> None:
+    opened(True).dir = "my runs/wandb/offline-run-1/files"
+    finish_run(None, failed=False)
+    assert capsys.readouterr().out.endswith("wandb sync 'my runs/wandb/offline-run-1'\n")
+
+
+def test_a_run_that_cannot_be_finished_is_one_line(
+    opened: Callable[[bool], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        message = "no disk\nspace"
+        raise ValueError(message)
+
+    monkeypatch.setattr(opened(True), "finish", refuse)
+    with pytest.warns(UserWarning, match=r"W&B failed to finish the run \(no disk space\); the run goes on without it"):
+        finish_run(None, failed=False)
+
+
+def test_only_errors_are_passed_over() -> None:
+    with pytest.warns(UserWarning, match=r"W&B failed to draw \(ValueError\)"), going_on("to draw"):
+        raise ValueError
+    with pytest.raises(KeyboardInterrupt), going_on("to draw"):
+        raise KeyboardInterrupt
 
 
 def test_a_run_that_was_open_before_stays_open(opened: Callable[[bool], Run]) -> None:

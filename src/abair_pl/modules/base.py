@@ -27,6 +27,7 @@ from abair_pl.modules.callbacks import (
     RunRecorder,
     TableLogger,
     ThroughputMonitor,
+    rows_to_draw,
 )
 from abair_pl.modules.optimization import OptimizationConfig, optimizer_and_schedule
 
@@ -68,7 +69,8 @@ class RestorationModule(L.LightningModule):
         self.skipped_in_a_row = 0
         self.samples_seen = 0
         self.facts: dict[str, Any] = {}  # of the run, for the provenance; callbacks add theirs
-        self.panel: tuple[RestorationBatch, Tensor, Tensor] | None = None  # with restored images and shown labels
+        self.panel: list[tuple[Tensor, ...]] = []  # what is drawn after this validation
+        self.bundle_written = False
 
     @abstractmethod
     def restore(self, degraded: Tensor) -> Tensor:
@@ -115,6 +117,7 @@ class RestorationModule(L.LightningModule):
         if wrong:
             message = f"{type(self).__name__}: {wrong[0]} is frozen or trained against its phase's rule"
             raise TrainingError(message)
+        self.bundle_written = False
         if stage == "fit":
             if self.trainer.max_steps < 1 and not getattr(self.trainer, "fast_dev_run", False):
                 message = "the run has no last step, at which the learning rate would end; set --trainer.max_steps"
@@ -190,8 +193,8 @@ class RestorationModule(L.LightningModule):
         for name, metric in self.metric_of.items():
             chosen = (label_of == 1 + self.degradations.index(name)) & batch.valid
             metric.update(restored[chosen], batch.clean[chosen])
-        if batch_idx == 0:
-            self.panel = batch, restored, self.shown_labels(batch)
+        if batch_idx == 0 and self.trainer.validating:
+            self.panel = rows_to_draw(batch, restored, self.shown_labels(batch))
         return restored
 
     def on_validation_start(self) -> None:
@@ -258,6 +261,7 @@ class RestorationModule(L.LightningModule):
         """Write the bundle, unless this was only a trial run."""
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
             self.save_bundle({"steps": self.global_step, "samples_seen": self.samples_seen, **self._run_facts()})
+            self.bundle_written = True
             self.print(f"bundle written to {self.save_to}")
 
     def _run_facts(self) -> dict[str, Any]:

@@ -2,25 +2,32 @@
 
 import json
 import os
+import re
 import secrets
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
 from abair_pl.atomic import write_text
 from abair_pl.bundle import Bundle
-from abair_pl.data.streaming.sources import shown
-from abair_pl.errors import InputError
+from abair_pl.data.streaming.sources import told
+from abair_pl.errors import InputError, one_line
 
 RUN_FILE = "tracking.json"
-"""Beside the checkpoints of a run: which W&B run it is."""
+"""Beside the checkpoints of a run, and in its root folder: which W&B run it is."""
 
 _PROJECT = "abair-pl"
+_KEYWORDS = ("last", "best", "hpc")
+_SECRET = re.compile(r"api_?key|token|password|secret", re.IGNORECASE)
 
 _KNOWN_ERRORS = {
     "Neither `tensorboard` nor": (
@@ -53,6 +60,12 @@ class TrackingConfig:
     group: str | None = None
     name: str | None = None
     tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("project", "group", "name", "tags") if getattr(self, name)]
+        if given and self.wandb is None:
+            message = f"--tracking.{given[0]} is W&B's; expected --tracking.wandb online or offline with it"
+            raise InputError(message)
 
 
 @dataclass(frozen=True)
@@ -94,14 +107,22 @@ class RunRecord:
         return cls(*map(str, values)) if all(values) else None
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: str | Path | None) -> "RunRecord | None":
+    def of_checkpoint(cls, checkpoint: str | Path | None, root: Path) -> "RunRecord | None":
         """The run that a checkpoint belongs to, if it was tracked.
+
+        Args:
+            checkpoint: Its path; or a keyword of Lightning's, or None where SLURM has put a run back into its queue:
+                then it is the last run of the root folder.
+            root: The root folder of the run.
 
         Raises:
             InputError: The file beside the checkpoint is damaged.
         """
-        file = Path(checkpoint or "").parent / RUN_FILE
-        if checkpoint is None or not file.is_file():
+        requeued = checkpoint is None and SLURMEnvironment.detect() and any(root.glob("hpc_ckpt_*.ckpt"))
+        if checkpoint is None and not requeued:
+            return None
+        file = (root if checkpoint is None or checkpoint in _KEYWORDS else Path(checkpoint).parent) / RUN_FILE
+        if str(checkpoint).lower().partition(":")[0] == "registry" or not file.is_file():
             return None
         try:
             return cls(**{name: str(value) for name, value in json.loads(file.read_text()).items()})
@@ -110,7 +131,7 @@ class RunRecord:
             raise InputError(message) from error
 
     def write(self, folder: Path) -> None:
-        """Write the file beside checkpoints."""
+        """Write the file beside checkpoints, or into a root folder."""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / RUN_FILE, json.dumps(asdict(self), indent=2) + "\n")
 
@@ -131,7 +152,13 @@ class RunIdentity:
 
 
 def identify(
-    config: TrackingConfig, command: str, phase: str, preset: str, start: Bundle | None, checkpoint: str | Path | None
+    config: TrackingConfig,
+    command: str,
+    phase: str,
+    preset: str,
+    start: Bundle | None,
+    checkpoint: str | Path | None,
+    root: Path,
 ) -> RunIdentity:
     """Which run this is: that of the checkpoint if it resumes one, else a new one in the group of its bundle.
 
@@ -141,12 +168,13 @@ def identify(
         phase: As in the provenance of a bundle, such as ``adapter/rain``.
         preset: The preset of a backbone that is trained from scratch, for the name of its group.
         start: The bundle that the phase starts from.
-        checkpoint: The checkpoint that it resumes or measures.
+        checkpoint: The checkpoint that it resumes or measures, as :meth:`RunRecord.of_checkpoint` takes it.
+        root: The root folder of the run.
 
     Raises:
         InputError: The file beside the checkpoint is damaged.
     """
-    resumed, made = RunRecord.of_checkpoint(checkpoint), RunRecord.of_bundle(start)
+    resumed, made = RunRecord.of_checkpoint(checkpoint, root), RunRecord.of_bundle(start)
     known = resumed or made
     project = config.project or (known.project if known else os.environ.get("WANDB_PROJECT", _PROJECT))
     same = command == "fit" and resumed is not None and resumed.project == project
@@ -158,21 +186,21 @@ def identify(
     return RunIdentity(RunRecord(project, group, run), title, kind if command == "fit" else command)
 
 
-def make_loggers(config: TrackingConfig, identity: RunIdentity, folder: Path) -> list[Logger]:
+def make_loggers(config: TrackingConfig, identity: RunIdentity | None, folder: Path) -> list[Logger]:
     """The loggers of W&B and TensorBoard, as far as they are wanted.
 
     Args:
         config: Which.
-        identity: Which run it is.
+        identity: Which run it is, for W&B; None without it.
         folder: Where they write.
     """
     loggers: list[Logger] = []
-    if config.wandb is not None:
+    if config.wandb is not None and identity is not None:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"mode": "offline", "quiet": True} if config.wandb == "offline" else {}
-        if any(without_secrets(word) != word for word in sys.argv):
+        if any(_SECRET.search(word) or told(word) != word for word in sys.argv):
             options["x_disable_meta"] = True  # the command line is among it
         logger = WandbLogger(
             identity.name,
@@ -200,14 +228,33 @@ def logger_error(error: BaseException) -> InputError | None:
 
 
 def without_secrets(value: Any) -> Any:
-    """Settings as they may leave this machine: addresses without passwords and queries, and no shell commands."""
+    """Settings as they may leave this machine: without passwords, queries of addresses and shell commands."""
     if isinstance(value, Mapping):
-        return {without_secrets(name): without_secrets(entry) for name, entry in value.items()}
+        kept = {name: entry for name, entry in value.items() if not _is_secret(name)}
+        return {without_secrets(name): without_secrets(entry) for name, entry in kept.items()}
     if isinstance(value, list | tuple):
         return [without_secrets(entry) for entry in value]
-    if isinstance(value, str) and "pipe:" in value:
-        return "pipe:"
-    return shown(value) if isinstance(value, str) else value
+    return told(value) if isinstance(value, str) else value
+
+
+def _is_secret(name: Any) -> bool:
+    """Whether a setting of this name is one; a source is none, whatever is in its address."""
+    return str(name).isidentifier() and _SECRET.search(str(name)) is not None
+
+
+@contextmanager
+def going_on(what: str, remedy: str = "") -> Iterator[None]:
+    """Let no error of W&B end a training, or fail one that is done: say it in one line, and go on.
+
+    Args:
+        what: What is done with W&B, such as ``to log the panel``.
+        remedy: What the user can do about it.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever W&B raises
+        said = one_line(str(error)) or type(error).__name__
+        rank_zero_warn(f"W&B failed {what} ({said}); the run goes on without it{remedy}")
 
 
 def wandb_loggers(trainer: L.Trainer) -> list[WandbLogger]:
@@ -241,7 +288,8 @@ def finish_run(before: Any, failed: bool) -> None:
     run = open_run()
     if run is None or run is before:
         return
-    folder, offline = Path(run.dir).parent, run.offline
-    run.finish(exit_code=int(failed))
-    if offline:
-        print(f"this run is tracked offline; to send it to W&B: wandb sync {folder}")
+    with going_on("to finish the run"):
+        folder, offline = Path(run.dir).parent, run.offline
+        run.finish(exit_code=int(failed))
+        if offline:
+            print(f"this run is tracked offline; to send it to W&B: wandb sync {shlex.quote(str(folder))}")

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,15 @@ class TestStreamRecord:
         assert (later.start, later.positions, later.broken) == ((9, 7), {}, 4)
         assert Progress.after([one.state(), two.state()], rank=1).broken == 0
         assert Progress.after([Progress().state()], rank=0).start == (0, 0)
+
+    def test_an_interval_of_zero_logs_what_changes_alone(self) -> None:
+        logged: list[float] = []
+        logger = SimpleNamespace(log_metrics=lambda row, _: logged.append(row["data/broken"]))
+        trainer = SimpleNamespace(log_every_n_steps=0, global_step=0, global_rank=0, world_size=1, loggers=[logger])
+        record = StreamRecord()
+        for broken in (0, 0, 2, 0):
+            record.note(Position(0, 1, ((0, 1),)), broken, 1, trainer)
+        assert logged == [0.0, 2.0]
 
     def test_loading_is_done_once(self) -> None:
         record = StreamRecord()

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from abair_pl.data.streaming.sources import expand_shards, expand_sources, is_remote, shown
+from abair_pl.data.streaming.sources import expand_shards, expand_sources, is_remote, shown, told
 from abair_pl.errors import ShardError
 
 
@@ -96,6 +96,31 @@ def test_no_sources_to_mix_are_refused() -> None:
 def test_shards_are_shown_without_what_grants_access(shard: str, name: str) -> None:
     assert shown(shard) == name
     assert is_remote(shard) == ("://" in shard)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        (
+            '["https://me:word@host/a.tar?x=1","https://me:word@host/b.tar"]',
+            '["https://host/a.tar","https://host/b.tar"]',
+        ),
+        ("pipe:curl -H 'Authorization: word' https://host/a.tar", "pipe:"),
+        ("shards/train", "shards/train"),
+    ],
+)
+def test_what_is_told_of_sources_grants_no_access(source: str, name: str) -> None:
+    assert told(source) == name
+
+
+def test_names_of_sources_grant_no_access() -> None:
+    urls = ["https://me:word@host/a.tar", "https://me:word@host/b.tar?sign=1", "pipe:curl -H word"]
+    assert [source.name for source in expand_sources(urls, allow_pipe=True)] == [
+        "https://host/a.tar, https://host/b.tar, pipe:"
+    ]
+    mixed = expand_sources(dict.fromkeys(urls, 1.0), allow_pipe=True)
+    assert [source.name for source in mixed] == ["https://host/a.tar", "https://host/b.tar", "pipe:"]
+    assert [source.shards[0] for source in mixed] == urls
 
 
 def test_a_folder_that_lacks_shards_of_its_manifest_is_refused(clean_shards: Path, tmp_path: Path) -> None:

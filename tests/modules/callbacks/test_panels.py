@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.modules.callbacks import draw_panel
+from abair_pl.modules.callbacks import draw_panel, rows_to_draw
 from abair_pl.modules.optimization import OptimizationConfig
 from abair_pl.modules.pretrain import PretrainModule
 
@@ -20,7 +20,7 @@ def test_a_panel_is_written_beside_the_csv_log(
 ) -> None:
     fit(module, batches, logger=CSVLogger(tmp_path, "logs"), limit_val_batches=1)
     (panel,) = tmp_path.glob("logs/version_0/panels/*.png")
-    assert panel.name == "step-00000003.png"
+    assert panel.name == "step-00000002.png", "as the measures"
     with Image.open(panel) as image:
         assert image.size == (4 * 16, 3 * 16)  # clean, degraded, restored and labels; rain, haze and clean
 
@@ -55,6 +55,39 @@ def test_each_logger_gets_the_panel(
     assert len([row for row in fake_logger.run.rows if "val/panel" in row]) == 1
     ((key, panel, step),) = drawn
     assert (key, panel.shape, step) == ("val/panel", (3 * 16, 4 * 16, 3), 2)
+
+
+def test_what_is_drawn_is_released(
+    module: PretrainModule, batches: list[RestorationBatch], fit: Callable[..., L.Trainer], tmp_path: Path
+) -> None:
+    fit(module, batches, logger=CSVLogger(tmp_path, "logs"), limit_val_batches=1)
+    assert module.panel == []
+
+
+def test_a_test_prepares_no_panel(
+    module: PretrainModule,
+    batches: list[RestorationBatch],
+    make_trainer: Callable[..., L.Trainer],
+    data: Callable[..., L.LightningDataModule],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: Any) -> None:
+        pytest.fail("nothing shows these labels")
+
+    monkeypatch.setattr(module, "shown_labels", refuse)
+    module.has_weights = True
+    make_trainer().test(module, datamodule=data(batches), verbose=False)
+    assert module.panel == []
+
+
+def test_rows_to_draw_do_not_keep_the_batch(make_batch: Callable[..., RestorationBatch]) -> None:
+    batch = make_batch([2, 1, 1, 2, 0], classes=3)
+    rows = rows_to_draw(batch, batch.degraded, batch.labels)
+    assert len(rows) == 3
+    for row, index in zip(rows, (4, 1, 0), strict=True):
+        for part, images in zip(row, (batch.clean, batch.degraded, batch.degraded, batch.labels), strict=True):
+            assert torch.equal(part, images[index])
+            assert part.untyped_storage().nbytes() == part.nbytes
 
 
 def test_no_panel_without_a_logger(

@@ -36,7 +36,8 @@ class StreamRecord:
         self.progress.note(position, broken, workers)
         first = self.progress.batches == 1
         added = self.progress.broken if first else broken
-        if not (added or first or trainer.global_step % _interval(trainer) == 0):
+        every = int(trainer.log_every_n_steps)
+        if not (added or first or (every and trainer.global_step % every == 0)):
             return
         total = add(f"{self._name}/broken", added) if trainer.world_size > 1 else self.progress.broken
         if trainer.global_rank == 0 and total != self._logged:
@@ -74,10 +75,6 @@ class StreamRecord:
             self.progress = _restored(self._saved, settings, rank)
             self._saved = None
         return self.progress
-
-
-def _interval(trainer: Any) -> int:
-    return int(trainer.log_every_n_steps)
 
 
 def _restored(state: dict[str, Any], settings: dict[str, Any], rank: int) -> Progress:

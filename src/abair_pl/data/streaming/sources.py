@@ -1,5 +1,6 @@
 """Where shards are: the paths and URLs that a setting stands for, and how often each source is drawn from."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from abair_pl.errors import ShardError
 
 SCHEMES = ("http", "https", "s3")
 Sources = dict[str, float] | list[str] | str
+_USER = re.compile(r"(?<=://)[^/\s]*@")
+_QUERY = re.compile(r"(://[^\s\"'?]*)\?[^\s\"']*")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Source:
     """Shards that are drawn from together.
 
     Attributes:
-        name: What the setting calls it.
+        name: What the setting calls it, as far as it may be :func:`told`.
         shards: Paths or URLs, in order.
         weight: The share of samples that come from it, in (0, 1].
     """
@@ -37,9 +40,12 @@ def shown(shard: str) -> str:
     """A shard as messages name it: without a query or a password, which may grant access."""
     if shard.startswith("pipe:") or "://" not in shard:
         return shard
-    scheme, _, rest = shard.partition("://")
-    host, slash, path = rest.partition("?")[0].partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    return _QUERY.sub(r"\1", _USER.sub("", shard))
+
+
+def told(source: str) -> str:
+    """A source, or any text with some in it, as it may leave this machine: as shown, and of shell commands nothing."""
+    return "pipe:" if "pipe:" in source else shown(source)
 
 
 def expand_shards(sources: str | list[str], allow_pipe: bool = False) -> list[str]:
@@ -129,22 +135,24 @@ def expand_sources(sources: Sources, allow_pipe: bool = False) -> list[Source]:
         ShardError: A weight is not a positive number, or :func:`expand_shards` refuses a source.
     """
     if not isinstance(sources, Mapping):
-        name = sources if isinstance(sources, str) else ", ".join(sources)
+        name = ", ".join(map(told, [sources] if isinstance(sources, str) else sources))
         return [Source(name, expand_shards(sources, allow_pipe), 1.0)]
     if not sources:
         message = "no shards given in {}; expected sources with their weights, such as {shards/train: 1.0}"
         raise ShardError(message)
     for name, weight in sources.items():
         if not 0 < weight < float("inf"):
-            message = f"{name} has the weight {weight}; expected a positive number: leave out what is not to be read"
+            message = (
+                f"{shown(name)} has the weight {weight}; expected a positive number: leave out what is not to be read"
+            )
             raise ShardError(message)
     total = sum(sources.values())
-    return [Source(name, expand_shards(name, allow_pipe), weight / total) for name, weight in sources.items()]
+    return [Source(told(name), expand_shards(name, allow_pipe), weight / total) for name, weight in sources.items()]
 
 
 def _expand_braces(source: str) -> list[str]:
     try:
         return list(braceexpand.braceexpand(source))
     except ValueError as error:
-        message = f"{source} has unbalanced braces; expected them in pairs, such as gld-{{000000..000999}}.tar"
+        message = f"{shown(source)} has unbalanced braces; expected them in pairs, such as gld-{{000000..000999}}.tar"
         raise ShardError(message) from error

@@ -2,7 +2,7 @@
 
 from abair_pl.modules.callbacks.artifacts import ArtifactLogger
 from abair_pl.modules.callbacks.averaging import ExponentialMovingAverage
-from abair_pl.modules.callbacks.panels import PanelLogger, draw_panel
+from abair_pl.modules.callbacks.panels import PanelLogger, draw_panel, rows_to_draw
 from abair_pl.modules.callbacks.predictions import PredictionWriter
 from abair_pl.modules.callbacks.record import RunRecorder
 from abair_pl.modules.callbacks.tables import TableLogger
@@ -17,4 +17,5 @@ __all__ = [
     "TableLogger",
     "ThroughputMonitor",
     "draw_panel",
+    "rows_to_draw",
 ]

@@ -1,6 +1,7 @@
 """Pictures of how well a run restores."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from abair_pl.modules.tracking import logged_step
+from abair_pl.atomic import published
+from abair_pl.batch import RestorationBatch
+from abair_pl.modules.tracking import going_on, logged_step
 from abair_pl.palette import paint_labels
 
 PANEL = "val/panel"
@@ -30,25 +33,37 @@ class PanelLogger(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw and log."""
         log_dir = trainer.log_dir  # all ranks take part in this
-        kept = getattr(pl_module, "panel", None)
-        if kept is None or trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
+        module = cast("Any", pl_module)
+        rows, module.panel = module.panel, []
+        if not rows or trainer.sanity_checking or not trainer.is_global_zero or not trainer.loggers:
             return
-        batch, restored, shown = kept
-        labels = batch.labels[:, 0, 0]
-        rows = [int((labels == label).nonzero()[0]) for label in labels.unique().tolist()[:MOST_ROWS]]
-        panel = draw_panel(
-            [tuple(map(_middle, (batch.clean[row], batch.degraded[row], restored[row], shown[row]))) for row in rows]
-        )
+        panel, step = draw_panel(rows), logged_step(trainer)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.experiment.define_metric(PANEL, step_metric="trainer/global_step")
-                logger.log_image(PANEL, [panel], step=logged_step(trainer))
+                with going_on("to log the panel"):
+                    logger.experiment.define_metric(PANEL, step_metric="trainer/global_step")
+                    logger.log_image(PANEL, [panel], step=step)
             elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(PANEL, panel, logged_step(trainer), dataformats="HWC")
+                logger.experiment.add_image(PANEL, panel, step, dataformats="HWC")
             elif log_dir:
                 folder = Path(log_dir, "panels")
                 folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(panel).save(folder / f"step-{trainer.global_step:08d}.png")
+                with published(folder / f"step-{step:08d}.png") as partial:
+                    Image.fromarray(panel).save(partial, "PNG")
+
+
+def rows_to_draw(batch: RestorationBatch, restored: Tensor, labels: Tensor) -> list[tuple[Tensor, ...]]:
+    """The rows of a panel as :func:`draw_panel` takes them, copied, so that the batch need not be kept.
+
+    Args:
+        batch: Images of all degradations.
+        restored: What they were restored to, ``(B, 3, H, W)``.
+        labels: The label maps to show, ``(B, H, W)``.
+    """
+    kinds = batch.labels[:, 0, 0]
+    rows = [int((kinds == kind).nonzero()[0]) for kind in kinds.unique().tolist()[:MOST_ROWS]]
+    shown = (batch.clean, batch.degraded, restored, labels)
+    return [tuple(_middle(images[row]).clone() for images in shown) for row in rows]
 
 
 def _middle(image: Tensor) -> Tensor:

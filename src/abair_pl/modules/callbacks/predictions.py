@@ -8,6 +8,8 @@ import numpy as np
 from lightning.pytorch.callbacks import BasePredictionWriter
 from PIL import Image
 
+from abair_pl.atomic import published
+
 
 class PredictionWriter(BasePredictionWriter):
     """Writes what ``predict`` restores as ``predictions/<key>.png`` in the root directory of the run."""
@@ -31,4 +33,5 @@ class PredictionWriter(BasePredictionWriter):
         images = (prediction.permute(0, 2, 3, 1).cpu().numpy() * 255.0).round().astype(np.uint8)
         for index, key in enumerate(batch.keys):
             if batch.valid[index]:
-                Image.fromarray(images[index]).save(folder / f"{key}.png")
+                with published(folder / f"{key}.png") as partial:
+                    Image.fromarray(images[index]).save(partial, "PNG")

@@ -1,6 +1,7 @@
 """Which W&B run this is, written where a resumed run and the next phase look for it."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
@@ -10,15 +11,17 @@ from abair_pl.modules.tracking import RunRecord, wandb_loggers
 
 
 class RunRecorder(Callback):
-    """Writes a W&B run's project, group and id beside its checkpoints, and into the bundle's provenance."""
+    """Writes a W&B run's project, group and id beside its checkpoints, and into the bundle's provenance.
+
+    They are in the root folder, too, where a job that SLURM has put back into its queue looks for them.
+    """
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write them on rank 0, before there is a checkpoint."""
         for logger in wandb_loggers(trainer):
             record = RunRecord.of_run(logger.experiment)
-            facts = getattr(pl_module, "facts", {})
-            facts.update(record.facts)
-            for callback in trainer.checkpoint_callbacks:
-                folder = str(getattr(callback, "dirpath", None) or "")
-                if folder and not is_remote(folder):
+            cast("Any", pl_module).facts.update(record.facts)
+            beside = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
+            for folder in (trainer.default_root_dir, *beside):
+                if folder and not is_remote(str(folder)):
                     record.write(Path(folder))

@@ -1,14 +1,14 @@
 """Tables of what ``test`` measures, in W&B."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from abair_pl.images import to_8bit
 from abair_pl.metrics import psnr, ssim
-from abair_pl.modules.tracking import logged_step, wandb_loggers
+from abair_pl.modules.tracking import going_on, logged_step, wandb_loggers
 
 MOST_IMAGES = 4
 """Of each degradation, in the table of images."""
@@ -46,7 +46,7 @@ class TableLogger(Callback):
             return
         import wandb
 
-        names = list(getattr(pl_module, "degradations", []))
+        names = cast("list[str]", pl_module.degradations)
         for index in batch.valid.nonzero().flatten().tolist():
             label = int(batch.labels[index, 0, 0])
             if not 1 <= label <= len(names) or self.shown[names[label - 1]] >= MOST_IMAGES:
@@ -54,16 +54,18 @@ class TableLogger(Callback):
             self.shown[names[label - 1]] += 1
             clean, degraded, restored = (images[index : index + 1] for images in (batch.clean, batch.degraded, outputs))
             measures = [measure(image, clean).item() for image in (degraded, restored) for measure in (psnr, ssim)]
-            pictures = [wandb.Image(to_8bit(image[0].float())) for image in (degraded, restored, clean)]
-            self.rows.append([names[label - 1], batch.keys[index], *measures, *pictures])
+            with going_on("to keep an image"):
+                pictures = [wandb.Image(to_8bit(image[0].float())) for image in (degraded, restored, clean)]
+                self.rows.append([names[label - 1], batch.keys[index], *measures, *pictures])
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log both tables."""
-        names = list(getattr(pl_module, "degradations", []))
+        names = cast("list[str]", pl_module.degradations)
         found = trainer.callback_metrics
         columns = ["degradation", "image", "psnr_input", "ssim_input", "psnr", "ssim", "input", "restored", "clean"]
         for logger in wandb_loggers(trainer):
             step = logged_step(trainer)
             means = [[name, *(float(found[f"test/{kind}/{name}"]) for kind in ("psnr", "ssim"))] for name in names]
-            logger.log_table(MEASURES, ["degradation", "psnr", "ssim"], means, step=step)
-            logger.log_table(IMAGES, columns, self.rows, step=step)
+            with going_on("to log the tables"):
+                logger.log_table(MEASURES, ["degradation", "psnr", "ssim"], means, step=step)
+                logger.log_table(IMAGES, columns, self.rows, step=step)

@@ -1,6 +1,6 @@
 """How fast a run trains, and what it waits for."""
 
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -67,7 +67,7 @@ class ThroughputMonitor(Callback):
             self.images += len(batch.clean) * trainer.world_size
         else:
             self.stopwatch.start(mark_maker(pl_module.device), "other")
-        every, step = int(getattr(trainer, "log_every_n_steps", 0)), logged_step(trainer)
+        every, step = int(cast("Any", trainer).log_every_n_steps), logged_step(trainer)
         if every and (step + 1) % every == 0 and step != self.logged_step:
             self.logged_step = step
             pl_module.log_dict(self._measures(trainer, pl_module.device), rank_zero_only=True)
