@@ -1,7 +1,7 @@
 """What a benchmark measures: tasks, the columns of a table, and methods, its rows, read from YAML."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,12 @@ class Suite:
         """The method whose best and worst images are shown."""
         return self.main or list(self.methods)[-1]
 
+    def shown_method(self, measured: Collection[str]) -> str:
+        """The main method, or the last one of those that were measured where it was not."""
+        if self.main_method in measured:
+            return self.main_method
+        return next((name for name in reversed(self.methods) if name in measured), self.main_method)
+
 
 def read_suite(path: Path) -> Suite:
     """Read a suite from YAML, see ``configs/benchmark/``; ``tasks`` may be names of suites beside it that have them.
@@ -123,6 +129,9 @@ def read_suite(path: Path) -> Suite:
     Raises:
         InputError: There is no such file, or it is no suite.
     """
+    if not path.is_file():
+        message = f"no suite at {path}; expected a file such as configs/benchmark/table1.yaml of the repository"
+        raise InputError(message)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(Suite, "suite")
     try:

@@ -128,7 +128,7 @@ def _numbers(values: object) -> list[float]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--suite", "nowhere.yaml"], "nowhere.yaml is no suite"),
+        (["--suite", "nowhere.yaml"], "no suite at nowhere.yaml"),
         (["--bundle", "nowhere"], "no bundle at nowhere"),
         (["--bundle", "a", "b"], "bundle 'main' is given twice"),
         (["--photos", "nowhere"], "no image at nowhere"),

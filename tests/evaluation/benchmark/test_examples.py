@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ def results(suite: Suite, gains: dict[str, float]) -> Results:
 def test_the_worst_the_median_and_the_best_by_gain(suite: Suite) -> None:
     found = choose_examples(results(suite, {"a": 3.0, "b": -1.0, "c": 9.0, "d": 2.0, "e": 4.0}))
     assert [(kind, record.image) for kind, record in found] == [("worst", "b"), ("median", "a"), ("best", "c")]
+
+
+def test_the_last_method_counts_where_the_main_one_was_not_measured(suite: Suite) -> None:
+    found = choose_examples(results(replace(suite, main="oracle"), {"a": 3.0, "b": -1.0}))
+    assert [(record.method, record.image) for _, record in found] == [("soft", "b"), ("soft", "a")]
 
 
 @pytest.mark.parametrize(("gains", "count"), [({}, 0), ({"a": 1.0}, 1), ({"a": 1.0, "b": 1.0}, 2)])

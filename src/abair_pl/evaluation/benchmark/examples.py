@@ -12,14 +12,15 @@ _FOLDER = "examples"
 
 
 def choose_examples(results: Results) -> list[tuple[str, Record]]:
-    """What kind of example each is, and the main method's record of it.
+    """What kind of example each is, and the main method's record of it, or the last one's where the main one has none.
 
-    Where a task has fewer than three images, or the main method no record of it, there are fewer examples.
+    Where a task has fewer than three images, there are fewer examples.
     """
     chosen: list[tuple[str, Record]] = []
     for task in results.sources:
+        measured = [method for method in results.suite.methods if results.of(task, method)]
         ranked = sorted(
-            results.of(task, results.suite.main_method),
+            results.of(task, results.suite.shown_method(measured)),
             key=lambda record: (record.psnr - record.psnr_input, record.image),
         )
         if ranked:

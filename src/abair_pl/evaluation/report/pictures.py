@@ -81,7 +81,7 @@ def data_uri(kind: str, content: bytes) -> str:
 
 
 def _slide(suite: Suite, example: Example, side_px: int) -> Slide:
-    region = most_changed(example, suite.main_method, side_px)
+    region = most_changed(example, suite.shown_method(example.restored), side_px)
     height, width = example.clean.shape[1:]
     shown = shown_images(suite, example)
     versions = [
@@ -91,7 +91,7 @@ def _slide(suite: Suite, example: Example, side_px: int) -> Slide:
     whole = (region.height, region.width) == (height, width)
     part = "" if whole else f"{region.width} x {region.height} of {width} x {height} px"
     keys = [key for key, _, _ in shown[1:]]
-    chosen = keys.index(suite.main_method) if suite.main_method in keys else 0
+    chosen = keys.index(main) if (main := suite.shown_method(keys)) in keys else 0
     return Slide(
         example.kind, example.image, region.width, region.height, part, versions[0], tuple(versions[1:]), chosen
     )

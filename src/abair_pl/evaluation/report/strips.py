@@ -50,7 +50,7 @@ def shown_images(suite: Suite, example: Example) -> list[tuple[str, str, Tensor]
 
 def _row(suite: Suite, example: Example) -> list[tuple[str, Image.Image]]:
     side_px = max(round(min(example.clean.shape[1:]) * _PART), 1)
-    region = most_changed(example, suite.main_method, side_px)
+    region = most_changed(example, suite.shown_method(example.restored), side_px)
     row = []
     for key, title, image in shown_images(suite, example):
         prefix = f"{example.kind}: " if key == "input" else ""
