@@ -53,7 +53,7 @@ def benchmark(
         tile_px: Images with a longer side are done in tiles of this side.
         overlap_px: How far neighbouring tiles reach into each other.
         device: auto takes a GPU where there is one.
-        devices: Processes on this machine, of a GPU each where there are any.
+        devices: Processes on this machine, of a GPU each, or of a core each on a CPU.
         nodes: Machines; started by SLURM or torchrun, with one OUTPUT for all.
 
     Raises:
@@ -124,6 +124,7 @@ def measure_suite(
         return Benchmark(suite, tasks, methods, {**missing_tasks, **missing_methods})
 
     with ExitStack() as stack:
+        stack.enter_context(processes.on_one_thread())
         measured = processes.together(prepare)
         if first:
             _tell(measured)

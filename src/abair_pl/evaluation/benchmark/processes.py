@@ -1,9 +1,11 @@
 """The processes of a benchmark: what one of them cannot do ends all of them, with its error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Literal, TypeVar
 
+import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
@@ -45,6 +47,20 @@ class Processes:
     def count(self) -> int:
         """How many there are."""
         return self._fabric.world_size
+
+    @contextmanager
+    def on_one_thread(self) -> Iterator[None]:
+        """On a CPU, compute with one thread: how libraries share a sum among threads shows in its last digits.
+
+        So any number of processes finds the same numbers; several of them use several cores.
+        """
+        before = torch.get_num_threads()
+        if self._fabric.device.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def together(self, work: Callable[[], _Made]) -> _Made:
         """Do a piece of work in all processes, and wait until all have done it.
