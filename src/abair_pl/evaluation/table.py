@@ -1,6 +1,6 @@
 """Results as text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 TITLES = {"none": "phase I", "oracle": "oracle", "one_hot": "OH", "soft": "SW"}
 
@@ -31,10 +31,18 @@ def markdown_table(means: Mapping[str, Mapping[str, Mapping[str, float]]], blend
         averages = [tuple(sum(part) / len(lines) for part in zip(*column, strict=True)) for column in columns]
         lines.append(("mean", [(psnr, ssim) for psnr, ssim in averages]))
     cells = [[name, *(f"{psnr:.2f} / {ssim:.3f}" for psnr, ssim in values)] for name, values in lines]
-    widths = [max(len(row[index]) for row in [header, *cells]) for index in range(len(header))]
+    return aligned([header, *cells])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a Markdown table whose columns are aligned in plain text, too; the first row is the heading.
+
+    A row with nothing but a first cell may be longer than its column.
+    """
+    counted = [row for row in rows if any(row[1:])]
+    widths = [max(len(row[index]) for row in counted) for index in range(len(rows[0]))]
     drawn = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in [header, *cells]
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([drawn[0], rule, *drawn[1:]])
