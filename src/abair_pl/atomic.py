@@ -3,28 +3,76 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 _PARTIAL = ".partial"
+_SCRATCH = ".scratch-"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """An empty directory beside a path, on the same file system; removed whatever happens."""
+    """An empty directory beside a path, on the same file system; removed whatever happens.
+
+    What a killed process has left of its own for the same path is removed, too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    folder.chmod(0o755)
+    remove_scratch(path.parent, path.name)
+    with ExitStack() as stack:
+        folder = _scratch_folder(path)
+        while not _hold(folder, stack):
+            folder = _scratch_folder(path)
+        folder.chmod(0o755)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_scratch(folder: Path, name: str | None = None) -> None:
+    """Remove the scratch directories of killed processes, for a path of this name in a folder, or for all.
+
+    A process holds its own by a lock; where the file system has no locks for directories, all are left.
+    """
+    mark = re.compile(rf"\.{'.+' if name is None else re.escape(name)}{re.escape(_SCRATCH)}\w+", re.DOTALL)
+    for left in [entry for entry in folder.iterdir() if mark.fullmatch(entry.name)]:
+        with suppress(OSError), _opened(left) as held:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _scratch_folder(path: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}{_SCRATCH}", dir=path.parent))
+
+
+def _hold(folder: Path, stack: ExitStack) -> bool:
+    """Hold a directory of one's own; False where another process has removed it first."""
+    with suppress(FileNotFoundError):
+        held = stack.enter_context(_opened(folder))
+        with suppress(OSError):  # no locks here
+            fcntl.flock(held, fcntl.LOCK_EX)
+        return _is_at(held, folder)
+    return False
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        yield folder
+        yield held
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def aside(path: Path) -> Path:
+    """Where :func:`replacing` puts what had a name before; there it stays if the process is killed."""
+    return path.with_name(f".{path.name}.replaced")
 
 
 @contextmanager
@@ -39,7 +87,7 @@ def replacing(made: Path, path: Path, keep: bool = False) -> Iterator[None]:
         keep: What had the name before becomes ``<name>.previous``, instead of an earlier one, and is not removed.
     """
     _sync(made)
-    previous = path.with_name(f"{path.name}.previous" if keep else f".{path.name}.replaced")
+    previous = path.with_name(f"{path.name}.previous") if keep else aside(path)
     replaced = path.exists()
     if replaced:
         _remove(previous)
@@ -78,11 +126,11 @@ def published(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def remove_partials(folder: Path, names: set[str]) -> None:
-    """Remove what killed processes left half-written of the files of these names."""
+def remove_partials(folder: Path, names: set[str] | None = None) -> None:
+    """Remove what killed processes left half-written of the files of these names, or of all in the folder."""
     for partial in folder.glob(f".*{_PARTIAL}"):
         name = partial.name.removeprefix(".").removesuffix(_PARTIAL).rpartition(".")[0]
-        if name in names:
+        if names is None or name in names:
             partial.unlink(missing_ok=True)
 
 
@@ -93,7 +141,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[None]:
+def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[bool]:
     """Hold a folder, made where there is none, for writing against other processes.
 
     Where the file system has no locks, as some of clusters', it is not held.
@@ -103,11 +151,14 @@ def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[None
         wait: Wait for the process that holds it.
         tidy: Remove the file at the end; then all that hold this folder have to.
 
+    Yields:
+        Whether it is held.
+
     Raises:
         BlockingIOError: Another process holds it, and this one does not wait.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    path, held = folder / ".lock", True
     with ExitStack() as stack:
         while True:
             lock = stack.enter_context(path.open("w"))
@@ -116,19 +167,20 @@ def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[None
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     raise
-            if not tidy or _is_at(lock, path):
+                held = False
+            if not tidy or _is_at(lock.fileno(), path):
                 break
         try:
-            yield
+            yield held
         finally:
             if tidy:
                 path.unlink(missing_ok=True)
 
 
-def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether a path still leads to an open file."""
+def _is_at(file: int, path: Path) -> bool:
+    """Whether a path still leads to an open file or directory."""
     with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+        return os.path.samestat(os.fstat(file), path.stat())
     return False
 
 
@@ -140,7 +192,10 @@ def _sync(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
+    """A directory loses its name first, so that half of it never stands there."""
+    if path.is_dir() and not path.is_symlink():
+        with scratch(path) as folder:
+            os.replace(path, folder / path.name)
     else:
+        remove_scratch(path.parent, path.name)
         path.unlink(missing_ok=True)

@@ -36,6 +36,12 @@ class TrainingError(AbairError):
     """Training cannot go on, for instance because losses stay non-finite."""
 
 
+class PreemptedError(AbairError):
+    """Training was told to stop, and can go on from its last checkpoint; to the command line, no failure."""
+
+    exit_status = 0
+
+
 def unknown_name(name: str, kind: str, known: Iterable[str]) -> InputError:
     """The error for a name that is in no list, with the nearest known name as remedy.
 

@@ -1,19 +1,19 @@
 """``abair-pl fit|validate|test|predict``: LightningCLI over the three modules and the datamodule."""
 
-import argparse
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import yaml
-from jsonargparse import ArgumentError
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_info
 
+from abair_pl.atomic import write_text
 from abair_pl.data.datamodule import RestorationDataModule
-from abair_pl.errors import AbairError, InputError, one_line
+from abair_pl.data.streaming.sources import is_remote
+from abair_pl.errors import InputError, PreemptedError
 
 # Registered by the imports, so that configurations may name them without their package.
 from abair_pl.modules.adapter import AdapterModule
@@ -26,12 +26,13 @@ from abair_pl.modules.tracking import (
     finish_run,
     going_on,
     identify,
-    logger_error,
     make_loggers,
     open_run,
     wandb_loggers,
     without_secrets,
 )
+from abair_pl.modules.trainer import PhaseTrainer, checked, resume_from
+from abair_pl.training_errors import explained, loaders_ended_on_failure, speak
 
 __all__ = ["AdapterModule", "EstimatorModule", "PretrainModule", "RestorationDataModule", "run_trainer"]
 
@@ -43,19 +44,21 @@ class VersionedConfig(SaveConfigCallback):
     """
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Choose a free name, then save."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
-        taken = len(list(folder.glob("config*.yaml")))
-        self.config_filename = f"config-{taken}.yaml" if taken else "config.yaml"
+        """Know the folder, which all ranks agree on."""
+        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give it to W&B."""
-        values = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        """Save in one step, under a free name."""
+        text = self.parser.dump(self.config, skip_none=False)
+        if not is_remote(str(self._folder)):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            taken = len(list(self._folder.glob("config*.yaml")))
+            write_text(self._folder / (f"config-{taken}.yaml" if taken else "config.yaml"), text)
         for logger in wandb_loggers(trainer):
             run = logger.experiment
             with going_on("to keep the configuration"):
-                run.config.update(without_secrets(values), allow_val_change=True)
+                run.config.update(without_secrets(yaml.safe_load(text)), allow_val_change=True)
 
 
 class AbairCLI(LightningCLI):
@@ -70,7 +73,8 @@ class AbairCLI(LightningCLI):
         parser.add_class_arguments(TrackingConfig, "tracking")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """The trainer, with the loggers of its own and those of the tracking."""
+        """The trainer, with the loggers of its own and those of the tracking; it is known by now what is resumed."""
+        self._resume()
         tracking: TrackingConfig = self._get(self.config_init, "tracking")
         if tracking.wandb is None and not tracking.tensorboard:
             return super().instantiate_trainer(**kwargs)
@@ -82,13 +86,22 @@ class AbairCLI(LightningCLI):
         if tracking.wandb and any(isinstance(logger, WandbLogger) for logger in loggers):
             message = "both trainer.logger and tracking.wandb are W&B; expected one of them: leave out trainer.logger"
             raise InputError(message)
-        identity = self._identity(tracking, folder) if tracking.wandb else None
+        identity = self._identity(tracking) if tracking.wandb else None
         return super().instantiate_trainer(logger=[*loggers, *make_loggers(tracking, identity, folder)], **kwargs)
 
-    def _identity(self, tracking: TrackingConfig, root: Path) -> RunIdentity:
+    def _resume(self) -> None:
+        """Turn ``--resume auto`` into the checkpoint that it stands for, to which a W&B run may belong."""
+        if self.subcommand != "fit" or self._get(self.config_init, "resume") != "auto":
+            return
+        settings, values = self._get(self.config_init, "trainer"), self.config_init["fit"]
+        found = resume_from(settings.callbacks, Path(settings.default_root_dir or Path.cwd()), self.model.phase)
+        values.ckpt_path = checked(values.ckpt_path, found)
+        values.resume = "never"
+
+    def _identity(self, tracking: TrackingConfig) -> RunIdentity:
         module, checkpoint = self.model, self._get(self.config_init, "ckpt_path")
         preset = str(module.hparams.get("preset", module.phase))
-        return identify(tracking, str(self.subcommand), module.phase, preset, module.bundle, checkpoint, root)
+        return identify(tracking, str(self.subcommand), module.phase, preset, module.bundle, checkpoint)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would let a checkpoint's hyper-parameters silently replace the given ones; the module compares."""
@@ -101,33 +114,31 @@ def run_trainer(arguments: ArgsType) -> None:
         arguments: ``fit``, ``validate``, ``test`` or ``predict``, followed by its options.
 
     Raises:
-        InputError: An argument or a configuration file is wrong.
+        AbairError: An argument or a configuration file is wrong, or the training failed.
     """
     before, failed = open_run(), True
     try:
-        AbairCLI(
-            RestorationModule,
-            RestorationDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_callback=VersionedConfig,
-            seed_everything_default=0,
-            args=arguments,
-        )
+        with loaders_ended_on_failure():
+            AbairCLI(
+                RestorationModule,
+                RestorationDataModule,
+                trainer_class=PhaseTrainer,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                save_config_callback=VersionedConfig,
+                save_config_kwargs={"save_to_log_dir": False},
+                seed_everything_default=0,
+                args=arguments,
+            )
         failed = False
+    except PreemptedError as stop:
+        failed = False
+        rank_zero_info(str(stop))
     except Exception as error:
-        ours = _abair_error(error) or logger_error(error)
-        if ours is not None:
-            raise ours from error
-        if isinstance(error, ArgumentError | argparse.ArgumentError | OSError | MisconfigurationException):
-            raise InputError(one_line(str(error))) from error
-        raise
+        ours = explained(error)
+        if ours is None:
+            raise
+        speak(ours)
+        raise ours from error
     finally:
         finish_run(before, failed)
-
-
-def _abair_error(error: BaseException | None) -> AbairError | None:
-    """The project's own error among the causes of one that jsonargparse or Lightning wrapped around it."""
-    while error is not None and not isinstance(error, AbairError):
-        error = error.__cause__ or error.__context__
-    return error

@@ -98,7 +98,7 @@ def nano(architecture: BackboneConfig, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def fast() -> OptimizationConfig:
     """A learning rate that shows after one step."""
-    return OptimizationConfig(learning_rate=1e-2, warmup_steps=0, ema_decay=0.0, max_skipped_steps=3)
+    return OptimizationConfig(learning_rate=1e-2, warmup_steps=0, ema_decay=0.0)
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle
-from abair_pl.errors import InputError, TrainingError
+from abair_pl.errors import InputError
 from abair_pl.metrics import psnr, ssim
 from abair_pl.modules.optimization import OptimizationConfig
 from abair_pl.modules.pretrain import PretrainModule
@@ -104,51 +103,6 @@ def test_a_step_changes_every_weight_that_has_a_gradient(
     )
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-@pytest.mark.parametrize("where", ["degraded", "clean"])
-def test_a_step_that_is_not_finite_changes_nothing(
-    make_module: Callable[..., PretrainModule],
-    fit: Fit,
-    batches: list[RestorationBatch],
-    where: str,
-    ema_decay: float,
-) -> None:
-    """In the input it spoils the gradient; in the target the loss alone."""
-    image = getattr(batches[0], where).clone()
-    image[0, 0, 0, 0] = torch.nan
-    broken = replace(batches[0], **{where: image})
-    module = make_module(ema_decay=ema_decay, weight_decay=0.5)
-    before = weights(module)
-    fit(module, [broken, broken])
-    assert same(before, weights(module))
-    assert module.skipped_in_a_row == 2
-
-
-def test_training_goes_on_after_a_skipped_step(
-    make_module: Callable[..., PretrainModule],
-    fit: Fit,
-    batches: list[RestorationBatch],
-    broken: RestorationBatch,
-) -> None:
-    module = make_module()
-    before = weights(module)
-    fit(module, [broken, broken, batches[0], broken, broken])
-    after = weights(module)
-    assert not same(before, after)
-    assert all(value.isfinite().all() for value in after.values())
-    assert module.skipped_in_a_row == 2
-
-
-def test_too_many_skipped_steps_fail(
-    make_module: Callable[..., PretrainModule],
-    fit: Fit,
-    batches: list[RestorationBatch],
-    broken: RestorationBatch,
-) -> None:
-    with pytest.raises(TrainingError, match=r"not finite in 3 steps in a row, at step 3; lower the learning rate"):
-        fit(make_module(), [batches[0], broken, broken, broken, batches[0]])
-
-
 def test_the_gradient_is_clipped(
     make_module: Callable[..., PretrainModule], fit: Fit, batches: list[RestorationBatch]
 ) -> None:
@@ -218,40 +172,3 @@ def test_a_trial_run_writes_no_bundle(
     module = make_module()
     fit(module, batches, fast_dev_run=True)
     assert not module.save_to.exists()
-
-
-def test_a_resumed_run_ends_as_one_that_was_not_interrupted(
-    make_module: Callable[..., PretrainModule], fit: Fit, batches: list[RestorationBatch], tmp_path: Path
-) -> None:
-    whole, resumed = make_module(ema_decay=0.9), make_module(ema_decay=0.9)
-    keep = ModelCheckpoint(tmp_path, every_n_train_steps=2, save_top_k=-1, save_on_train_epoch_end=False)
-    fit(whole, batches[:1] * 4, enable_checkpointing=True, callbacks=[keep])
-    fit(resumed, batches[:1] * 4, ckpt_path=tmp_path / "epoch=0-step=2.ckpt")
-    assert whole.samples_seen == resumed.samples_seen == 12
-    for name, value in whole.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[name], value)
-
-
-@pytest.mark.parametrize("change", [{"segmentation_weight": 0.5}, {"degradations": ["haze", "rain"]}], ids=str)
-def test_a_checkpoint_of_other_settings_is_refused(
-    make_module: Callable[..., PretrainModule],
-    fit: Fit,
-    batches: list[RestorationBatch],
-    nano: str,
-    change: dict[str, Any],
-    tmp_path: Path,
-) -> None:
-    module = make_module()
-    fit(module, batches, max_steps=1).save_checkpoint(tmp_path / "half.ckpt")
-    settings = {"degradations": NAMES, "optimization": module.optimization, **change}
-    other = PretrainModule(tmp_path / "bundle", nano, **settings)
-    with pytest.raises(InputError, match=f"made with {next(iter(change))}=.*--model.init_from"):
-        fit(other, batches, ckpt_path=tmp_path / "half.ckpt")
-
-
-def test_a_checkpoint_of_another_optimization_is_refused(
-    make_module: Callable[..., PretrainModule], fit: Fit, batches: list[RestorationBatch], tmp_path: Path
-) -> None:
-    fit(make_module(), batches, max_steps=1).save_checkpoint(tmp_path / "half.ckpt")
-    with pytest.raises(InputError, match="made with optimization="):
-        fit(make_module(learning_rate=1e-3), batches, ckpt_path=tmp_path / "half.ckpt")

@@ -16,7 +16,6 @@ from abair_pl.modules.optimization import OptimizationConfig, optimizer_and_sche
         {"warmup_steps": -1},
         {"weight_decay": -0.1},
         {"ema_decay": 1.0},
-        {"max_skipped_steps": 0},
     ],
     ids=str,
 )

@@ -38,7 +38,6 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def who(config: TrackingConfig | None = None, **changes: Any) -> RunIdentity:
     """The identity of a phase I run from scratch; keywords change that."""
     given = {"command": "fit", "phase": "pretrain", "preset": "tiny", "start": None, "checkpoint": None, **changes}
-    given.setdefault("root", Path("nowhere"))
     return identify(config or TrackingConfig(), **given)
 
 
@@ -105,36 +104,16 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
 def test_a_damaged_file_beside_a_checkpoint_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "tracking.json").write_text(text)
     with pytest.raises(InputError, match=r"tracking\.json is damaged .*remove it to start a new W&B run"):
-        RunRecord.of_checkpoint(tmp_path / "last.ckpt", tmp_path / "root")
-
-
-@pytest.fixture
-def requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A root folder in which a tracked run has left a checkpoint for SLURM, which has put it back into its queue."""
-    monkeypatch.setenv("SLURM_NTASKS", "1")
-    monkeypatch.setenv("SLURM_JOB_NAME", "pretrain")
-    RECORD.write(tmp_path)
-    (tmp_path / "hpc_ckpt_1.ckpt").touch()
-    return tmp_path
-
-
-def test_a_requeued_run_is_the_same_run(requeued: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert who(root=requeued).record == RECORD
-    (requeued / "hpc_ckpt_1.ckpt").unlink()
-    assert who(root=requeued).record.run != RECORD.run
-    (requeued / "hpc_ckpt_2.ckpt").touch()
-    monkeypatch.delenv("SLURM_NTASKS")
-    assert who(root=requeued).record.run != RECORD.run, "Lightning resumes from it under SLURM alone"
+        RunRecord.of_checkpoint(tmp_path / "last.ckpt")
 
 
 @pytest.mark.parametrize("keyword", ["last", "hpc", "best"])
 def test_a_keyword_is_no_path(keyword: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     RunRecord("of the current folder", "another", "2b").write(tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert RunRecord.of_checkpoint(keyword, tmp_path / "root") is None
-    RECORD.write(tmp_path / "root")
-    assert RunRecord.of_checkpoint(keyword, tmp_path / "root") == RECORD
-    assert RunRecord.of_checkpoint("registry:a-model", tmp_path / "root") is None
+    assert RunRecord.of_checkpoint(keyword) is None
+    assert RunRecord.of_checkpoint("registry:a-model") is None
+    assert RunRecord.of_checkpoint("a.ckpt") == RunRecord("of the current folder", "another", "2b")
 
 
 @pytest.mark.parametrize("name", ["project", "group", "name", "tags"])
@@ -302,3 +281,17 @@ def test_wandb_is_not_imported_to_look_for_a_run(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
     assert open_run() is None
     assert "wandb" not in sys.modules
+
+
+def test_an_error_of_wandb_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **options: Any) -> None:
+        message = "the service has died"
+        raise RuntimeError(message)
+
+    (logger,) = make_loggers(TrackingConfig("offline"), IDENTITY, tmp_path)
+    for name in ("log_metrics", "finalize"):
+        monkeypatch.setattr(WandbLogger, name, fail)
+    with pytest.warns(UserWarning, match=r"W&B failed to log measures \(the service has died\); the run goes on"):
+        logger.log_metrics({"train/loss": 1.0}, 3)
+    with pytest.warns(UserWarning, match="W&B failed to finalize the run"):
+        logger.finalize("success")

@@ -11,6 +11,7 @@ from abair_pl.losses import BalancedRestorationLoss
 from abair_pl.models.adapters import AdapterMethod, LoRA, attach_adapter, check_adapter_name
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.execution import ExecutionConfig
+from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.optimization import OptimizationConfig
 
 
@@ -23,6 +24,7 @@ class AdapterModule(RestorationModule):
         degradation: What the adapter is for, and its name; one that is new to the bundle is welcome.
         adapter: How the adapter is made: LoRA (as in the paper), VeRA, ConvLoRA, or a class of one's own.
         optimization: How weights are trained.
+        guard: What is done about steps that go wrong.
         execution: Compilation and activation checkpointing.
 
     Raises:
@@ -38,13 +40,14 @@ class AdapterModule(RestorationModule):
         degradation: str,
         adapter: AdapterMethod = LoRA(),  # noqa: B008 - frozen
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+        guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
         execution: ExecutionConfig = ExecutionConfig(),  # noqa: B008 - frozen
     ) -> None:
         check_adapter_name(degradation)
         bundle = Bundle.open(init_from)
         backbone = bundle.config.backbone_sha256
         identity = {"degradation": degradation, "backbone": backbone, "adapter": adapter.settings()}
-        super().__init__(optimization, save_to, identity)
+        super().__init__(optimization, save_to, identity, guard)
         self.bundle = bundle
         self.adapter = adapter
         self.part = f"adapters/{degradation}"

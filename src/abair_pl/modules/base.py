@@ -9,11 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle
@@ -24,12 +22,18 @@ from abair_pl.modules.callbacks import (
     ExponentialMovingAverage,
     PanelLogger,
     PredictionWriter,
+    PreemptionHandler,
+    RandomStates,
+    RankAgreement,
     RunRecorder,
     TableLogger,
     ThroughputMonitor,
     rows_to_draw,
 )
+from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.optimization import OptimizationConfig, optimizer_and_schedule
+from abair_pl.modules.resumable import ResumableModule
+from abair_pl.modules.sharding import check_strategy, gather, shard
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,18 @@ class StepResult:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class RestorationModule(L.LightningModule):
+class RestorationModule(ResumableModule):
     """Base of the three phases; subclasses say what is trained, by which loss, and what is saved.
 
     Args:
         optimization: How weights are trained.
         save_to: The bundle that is written when training ends.
         identity: What a checkpoint must agree on to be resumed, in plain types.
+        guard: What is done about steps that go wrong.
     """
 
     degradations: list[str]
     """In the order of the labels, clean left out; the datamodule synthesizes these."""
-
-    has_weights = False
-    """Whether a bundle gave the weights that this phase trains."""
 
     bundle: Bundle | None = None
     """The bundle that this phase starts from."""
@@ -61,13 +63,12 @@ class RestorationModule(L.LightningModule):
     part = ""
     """The file or folder of the bundle that this phase makes; all of it if empty."""
 
-    def __init__(self, optimization: OptimizationConfig, save_to: Path, identity: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.save_hyperparameters({**identity, "optimization": asdict(optimization)}, logger=False)
+    def __init__(
+        self, optimization: OptimizationConfig, save_to: Path, identity: Mapping[str, Any], guard: GuardConfig
+    ) -> None:
+        super().__init__({**identity, "optimization": asdict(optimization)}, guard)
         self.optimization = optimization
         self.save_to = save_to
-        self.skipped_in_a_row = 0
-        self.samples_seen = 0
         self.facts: dict[str, Any] = {}  # of the run, for the provenance; callbacks add theirs
         self.panel: list[tuple[Tensor, ...]] = []  # what is drawn after this validation
         self.bundle_written = False
@@ -91,7 +92,7 @@ class RestorationModule(L.LightningModule):
     @property
     def phase(self) -> str:
         """What the bundle's provenance calls this phase, such as ``pretrain`` or ``adapter/rain``."""
-        return type(self).__name__.removesuffix("Module").lower()
+        return type(self).__name__.removeprefix("FSDP").removesuffix("Module").lower()
 
     @property
     def metric_of(self) -> dict[str, RestorationMetrics]:
@@ -123,6 +124,8 @@ class RestorationModule(L.LightningModule):
                 message = "the run has no last step, at which the learning rate would end; set --trainer.max_steps"
                 raise InputError(message)
             self.check_save_to()
+            every = self.guard.config.compare_ranks_every
+            check_strategy(self.trainer.strategy, self.optimization.ema_decay, every)
             self.print(f"training {sum(p.numel() for p in self.parameters() if p.requires_grad):,} parameters")
 
     def check_save_to(self) -> None:
@@ -132,6 +135,12 @@ class RestorationModule(L.LightningModule):
             InputError: ``save_to`` holds a bundle that the result does not fit.
         """
 
+    def configure_model(self) -> None:
+        """Split the weights over the devices, where the strategy does."""
+        if self.device_mesh is not None:
+            self.strict_loading = False  # a checkpoint has no frozen weights, and is loaded before its hook is called
+            shard(self, self.device_mesh["data_parallel"])
+
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay, both counted in steps."""
         total = int(self.trainer.estimated_stepping_batches)
@@ -140,7 +149,8 @@ class RestorationModule(L.LightningModule):
     def configure_callbacks(self) -> list[Callback]:
         """What every phase watches and averages."""
         callbacks: list[Callback] = [ThroughputMonitor(), PanelLogger(), PredictionWriter()]
-        callbacks += [RunRecorder(), ArtifactLogger(), TableLogger()]
+        callbacks += [RunRecorder(), ArtifactLogger(), TableLogger(), PreemptionHandler(), RandomStates()]
+        callbacks.append(RankAgreement(self.guard.config.compare_ranks_every))
         if self.optimization.ema_decay > 0:
             callbacks.append(ExponentialMovingAverage(self.optimization.ema_decay))
         return callbacks
@@ -148,43 +158,11 @@ class RestorationModule(L.LightningModule):
     def training_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
         """One step; see :meth:`training_result`."""
         result = self.training_result(batch)
+        self.note_loss(result.loss)
         self.samples_seen += len(batch.clean) * self.trainer.world_size
         self.log("train/loss", result.loss.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value.detach() for name, value in result.parts.items()})
-        # A loss that is not finite may have a finite gradient; times NaN it has none, on no rank.
-        return result.loss * torch.where(result.loss.isfinite(), 1.0, torch.nan)
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the gradient; where it is not finite, drop it, so that the step changes nothing.
-
-        It is not finite either where a loss was not, see :meth:`training_step`. It has been averaged over all ranks
-        here, so all ranks drop the same steps.
-
-        Raises:
-            TrainingError: Too many steps in a row were dropped.
-        """
-        parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        self.log("train/gradient_norm", norm)
-        if not torch.isfinite(norm):
-            self.skipped_in_a_row += 1
-            optimizer.zero_grad(set_to_none=True)
-            if self.skipped_in_a_row >= self.optimization.max_skipped_steps:
-                message = (
-                    f"the loss or its gradient was not finite in {self.skipped_in_a_row} steps in a row, at step "
-                    f"{self.global_step}; lower the learning rate, or train in float32 (--trainer.precision 32-true)"
-                )
-                raise TrainingError(message)
-            return
-        self.skipped_in_a_row = 0
-        if gradient_clip_val is not None:
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        return result.loss
 
     def validation_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
         """Measure restored images ``(B, 3, H, W)`` in [0, 1] by degradation, and give them to the callbacks."""
@@ -239,26 +217,9 @@ class RestorationModule(L.LightningModule):
         """The restored images of a batch, ``(B, 3, H, W)`` in [0, 1]."""
         return self.restore(batch.degraded).float().clamp(0.0, 1.0)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the count of samples."""
-        checkpoint["samples_seen"] = self.samples_seen
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of a run with other settings instead of mixing the two."""
-        self.samples_seen = checkpoint.get("samples_seen", 0)
-        self.has_weights = True
-        stored = checkpoint.get("hyper_parameters", {})
-        for name, value in self.hparams.items():
-            measuring = name == "optimization" and self.trainer.state.fn != "fit"
-            if name in stored and stored[name] != value and not measuring:
-                message = (
-                    f"the checkpoint was made with {name}={stored[name]!r}, this run has {value!r}; "
-                    "--ckpt_path only resumes the same run: start from weights with --model.init_from BUNDLE"
-                )
-                raise InputError(message)
-
     def on_fit_end(self) -> None:
         """Write the bundle, unless this was only a trial run."""
+        gather(self)
         if self.trainer.is_global_zero and not getattr(self.trainer, "fast_dev_run", False):
             self.save_bundle({"steps": self.global_step, "samples_seen": self.samples_seen, **self._run_facts()})
             self.bundle_written = True

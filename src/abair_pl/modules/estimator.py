@@ -16,6 +16,7 @@ from abair_pl.models.calibration import Calibration, fit_calibration
 from abair_pl.models.estimator import Estimator
 from abair_pl.models.weights import blend_weights
 from abair_pl.modules.base import RestorationModule, StepResult
+from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.logits import GatheredLogits
 from abair_pl.modules.optimization import OptimizationConfig
 
@@ -35,6 +36,7 @@ class EstimatorModule(RestorationModule):
         restoration_weight: Weight of the L1 error of the blended restoration beside the classification; 0, as in the
             paper, saves the restoration in training.
         optimization: How weights are trained.
+        guard: What is done about steps that go wrong.
 
     Raises:
         InputError: The bundle has no adapters.
@@ -50,11 +52,12 @@ class EstimatorModule(RestorationModule):
         blend: Literal["one_hot", "soft"] = "soft",
         restoration_weight: float = 0.0,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+        guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
     ) -> None:
         bundle = Bundle.open(init_from)
         names, backbone = list(bundle.config.adapters), bundle.config.backbone_sha256
         identity = {"adapters": names, "backbone": backbone, "blend": blend, "restoration_weight": restoration_weight}
-        super().__init__(optimization, save_to, identity)
+        super().__init__(optimization, save_to, identity, guard)
         self.bundle = bundle
         self.degradations = names
         if not self.degradations:

@@ -22,7 +22,6 @@ class OptimizationConfig:
         warmup_steps: Steps over which the learning rate rises linearly; at most a tenth of the run.
         weight_decay: AdamW's decoupled weight decay.
         ema_decay: Decay of the moving average of the weights that is validated and saved; 0 turns it off.
-        max_skipped_steps: Steps in a row whose loss or gradient is not finite, after which training fails.
 
     Raises:
         InputError: A number is out of bounds.
@@ -33,7 +32,6 @@ class OptimizationConfig:
     warmup_steps: int = 1000
     weight_decay: float = 1e-4
     ema_decay: float = 0.999
-    max_skipped_steps: int = 20
 
     def __post_init__(self) -> None:
         if not (self.learning_rate > 0 and 0 <= self.final_learning_rate <= self.learning_rate):
@@ -41,8 +39,8 @@ class OptimizationConfig:
                 f"learning rates are {self.learning_rate} to {self.final_learning_rate}; expected 0 <= final <= peak"
             )
             raise InputError(message)
-        if not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.weight_decay < 0 or self.max_skipped_steps < 1:
-            message = f"{self}: expected ema_decay in [0, 1), no negative number, and max_skipped_steps of at least 1"
+        if not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.weight_decay < 0:
+            message = f"{self}: expected ema_decay in [0, 1) and no negative number"
             raise InputError(message)
 
 

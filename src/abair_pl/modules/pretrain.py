@@ -15,6 +15,7 @@ from abair_pl.models.backbone import Backbone
 from abair_pl.models.presets import preset_config
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.execution import ExecutionConfig
+from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.optimization import OptimizationConfig
 
 
@@ -29,6 +30,7 @@ class PretrainModule(RestorationModule):
         loss: ``l1`` or ``charbonnier``.
         segmentation_weight: Weight of the segmentation loss beside the restoration loss.
         optimization: How weights are trained.
+        guard: What is done about steps that go wrong.
         execution: Compilation and activation checkpointing.
 
     Raises:
@@ -46,11 +48,12 @@ class PretrainModule(RestorationModule):
         loss: Literal["l1", "charbonnier"] = "l1",
         segmentation_weight: float = 0.1,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
+        guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
         execution: ExecutionConfig = ExecutionConfig(),  # noqa: B008 - frozen
     ) -> None:
         names = list(degradations or PAPER_FIVE)
         identity = {"preset": preset, "degradations": names, "loss": loss, "segmentation_weight": segmentation_weight}
-        super().__init__(optimization, save_to, identity)
+        super().__init__(optimization, save_to, identity, guard)
         self.preset = preset
         self.degradations = names
         self.segmentation_weight = segmentation_weight

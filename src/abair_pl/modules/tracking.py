@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 
@@ -23,10 +22,10 @@ from abair_pl.data.streaming.sources import told
 from abair_pl.errors import InputError, one_line
 
 RUN_FILE = "tracking.json"
-"""Beside the checkpoints of a run, and in its root folder: which W&B run it is."""
+"""Beside the checkpoints of a run: which W&B run it is."""
 
 _PROJECT = "abair-pl"
-_KEYWORDS = ("last", "best", "hpc")
+_KEYWORDS = ("last", "best", "hpc", "registry")
 _SECRET = re.compile(r"api_?key|token|password|secret", re.IGNORECASE)
 
 _KNOWN_ERRORS = {
@@ -107,22 +106,17 @@ class RunRecord:
         return cls(*map(str, values)) if all(values) else None
 
     @classmethod
-    def of_checkpoint(cls, checkpoint: str | Path | None, root: Path) -> "RunRecord | None":
+    def of_checkpoint(cls, checkpoint: str | Path | None) -> "RunRecord | None":
         """The run that a checkpoint belongs to, if it was tracked.
 
         Args:
-            checkpoint: Its path; or a keyword of Lightning's, or None where SLURM has put a run back into its queue:
-                then it is the last run of the root folder.
-            root: The root folder of the run.
+            checkpoint: Its path; of a keyword of Lightning's, such as ``last``, nothing is known.
 
         Raises:
             InputError: The file beside the checkpoint is damaged.
         """
-        requeued = checkpoint is None and SLURMEnvironment.detect() and any(root.glob("hpc_ckpt_*.ckpt"))
-        if checkpoint is None and not requeued:
-            return None
-        file = (root if checkpoint is None or checkpoint in _KEYWORDS else Path(checkpoint).parent) / RUN_FILE
-        if str(checkpoint).lower().partition(":")[0] == "registry" or not file.is_file():
+        file = Path(checkpoint or "").parent / RUN_FILE
+        if checkpoint is None or str(checkpoint).partition(":")[0] in _KEYWORDS or not file.is_file():
             return None
         try:
             return cls(**{name: str(value) for name, value in json.loads(file.read_text()).items()})
@@ -131,7 +125,7 @@ class RunRecord:
             raise InputError(message) from error
 
     def write(self, folder: Path) -> None:
-        """Write the file beside checkpoints, or into a root folder."""
+        """Write the file beside checkpoints."""
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / RUN_FILE, json.dumps(asdict(self), indent=2) + "\n")
 
@@ -158,7 +152,6 @@ def identify(
     preset: str,
     start: Bundle | None,
     checkpoint: str | Path | None,
-    root: Path,
 ) -> RunIdentity:
     """Which run this is: that of the checkpoint if it resumes one, else a new one in the group of its bundle.
 
@@ -169,12 +162,11 @@ def identify(
         preset: The preset of a backbone that is trained from scratch, for the name of its group.
         start: The bundle that the phase starts from.
         checkpoint: The checkpoint that it resumes or measures, as :meth:`RunRecord.of_checkpoint` takes it.
-        root: The root folder of the run.
 
     Raises:
         InputError: The file beside the checkpoint is damaged.
     """
-    resumed, made = RunRecord.of_checkpoint(checkpoint, root), RunRecord.of_bundle(start)
+    resumed, made = RunRecord.of_checkpoint(checkpoint), RunRecord.of_bundle(start)
     known = resumed or made
     project = config.project or (known.project if known else os.environ.get("WANDB_PROJECT", _PROJECT))
     same = command == "fit" and resumed is not None and resumed.project == project
@@ -184,6 +176,20 @@ def identify(
     kind, name = phase.partition("/")[0], phase.replace("/", "-")
     title = config.name or (name if command == "fit" else f"{name}-{command}")
     return RunIdentity(RunRecord(project, group, run), title, kind if command == "fit" else command)
+
+
+class SteadyWandbLogger(WandbLogger):
+    """W&B's logger, whose errors end no training."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log measures."""
+        with going_on("to log measures"):
+            super().log_metrics(metrics, step)
+
+    def finalize(self, status: str) -> None:
+        """Send what is left."""
+        with going_on("to finalize the run"):
+            super().finalize(status)
 
 
 def make_loggers(config: TrackingConfig, identity: RunIdentity | None, folder: Path) -> list[Logger]:
@@ -202,7 +208,7 @@ def make_loggers(config: TrackingConfig, identity: RunIdentity | None, folder: P
         options: dict[str, Any] = {"mode": "offline", "quiet": True} if config.wandb == "offline" else {}
         if any(_SECRET.search(word) or told(word) != word for word in sys.argv):
             options["x_disable_meta"] = True  # the command line is among it
-        logger = WandbLogger(
+        logger = SteadyWandbLogger(
             identity.name,
             folder,
             version=identity.record.run,

@@ -142,24 +142,8 @@ def test_what_is_made_of_other_weights_is_not_done(training: Training, fits: Fak
 
 
 def test_an_interrupted_fit_goes_on_from_its_last_checkpoint(training: Training, fits: FakeFits) -> None:
-    fits.fails_at = "noise"
-    with pytest.raises(AbairError):
-        training.bundle(PLAIN, 0)
-    folder = Path(fits.done[-1][1]["trainer.default_root_dir"])
-    places = [folder / name / f"version_{index}" / "checkpoints" / "last.ckpt" for name, index in CHECKPOINTS]
-    for age, place in enumerate(places):
-        place.parent.mkdir(parents=True)
-        place.touch()
-        os.utime(place, (1000 - age, 1000 - age))
-    fits.fails_at = ""
     training.bundle(PLAIN, 0)
-    assert fits.names[3:] == ["noise", "estimator"]
-    noise, estimator = (options for _, options in fits.done[3:])
-    assert noise["ckpt_path"] == str(places[1])
-    assert "ckpt_path" not in fits.done[2][1] | estimator
-
-
-CHECKPOINTS = [("rain", 0), ("noise", 10), ("noise", 9)]  # from the newest to the oldest
+    assert all(options["resume"] == "auto" for _, options in fits.done)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -22,7 +22,6 @@ def test_the_run_is_written_beside_the_checkpoints_and_into_the_bundle(
     fit(module, batches, logger=offline_logger, enable_checkpointing=True, callbacks=[keep])
     expected = {"project": "project", "group": "group", "run": "1a2b"}
     assert json.loads((tmp_path / "kept" / "tracking.json").read_text()) == expected
-    assert json.loads((tmp_path / "tracking.json").read_text()) == expected
     provenance = Bundle.open(module.save_to).config.provenance["pretrain"]
     assert RunRecord.of_facts(provenance) == RunRecord(**expected)
 

@@ -50,3 +50,23 @@ def add(name: str, amount: int) -> int:
         The sum so far.
     """
     return int(distributed.distributed_c10d._get_default_store().add(f"abair_pl/{name}", amount))
+
+
+def first_to_say(name: str, text: str, rank: int) -> tuple[int, str]:
+    """Say something that only the first rank's word counts of.
+
+    Args:
+        name: What it is about.
+        text: What this rank has to say.
+        rank: This process's rank.
+
+    Returns:
+        The rank that was the first, and what it said; this one, where the others cannot be reached.
+    """
+    try:
+        store = distributed.distributed_c10d._get_default_store()
+        said = store.compare_set(f"abair_pl/{name}", "", f"{rank} {text}").decode()
+    except RuntimeError:
+        return rank, text
+    first, _, words = said.partition(" ")
+    return int(first), words

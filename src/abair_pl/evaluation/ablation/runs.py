@@ -52,13 +52,9 @@ class Run:
         if self._is_done(adapter):
             return
         name = adapter or self.phase
-        own: Options = {"trainer.logger.name": name}
+        own: Options = {"trainer.logger.name": name, "resume": "auto"}
         if adapter:
             own["model.degradation"] = adapter
-        checkpoints = self.folder.glob(f"{name}/version_*/checkpoints/last.ckpt")
-        last = max(checkpoints, key=lambda file: file.stat().st_mtime, default=None)
-        if last is not None:
-            own["ckpt_path"] = str(last)
         make_folder(self.folder)
         fit(self.config, arguments({**self.options, **own}), self.folder / f"{name}.log", self.jobs)
 

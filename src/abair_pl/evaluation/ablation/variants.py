@@ -28,6 +28,7 @@ _OWN = {
     "trainer.logger.save_dir": "--output",
     "trainer.logger.name": "--output",
     "ckpt_path": "--output",
+    "resume": "--output",
 }
 
 

@@ -1,5 +1,6 @@
 """What the methods that PEFT implements share."""
 
+import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from abair_pl.models.adapters.base import AdapterMethod, base_name
+from abair_pl.models.adapters.base import CONFIG_FILE, AdapterMethod, base_name
 from abair_pl.models.backbone import Backbone
 
 
@@ -45,3 +46,8 @@ class PeftMethod(AdapterMethod):
     def save(self, model: Any, name: str, folder: Path) -> None:
         # Left to itself PEFT would ask a model hub whether the backbone's vocabulary has grown.
         model.save_pretrained(str(folder), selected_adapters=[name], save_embedding_layers=False)
+        # PEFT keeps names of layers in a set, whose order is another one in each process.
+        file = folder / name / CONFIG_FILE
+        config = json.loads(file.read_text())
+        ordered = {key: sorted(value) if key == "target_modules" else value for key, value in config.items()}
+        file.write_text(json.dumps(ordered, indent=2, sort_keys=True))

@@ -126,7 +126,7 @@ def _checkpoint_facts(trainer: L.Trainer) -> dict[str, Any] | None:
     """The checkpoint whose weights are trained on or measured, and the run that made it, if it was tracked."""
     if trainer.ckpt_path is None:
         return None
-    record = RunRecord.of_checkpoint(trainer.ckpt_path, Path(trainer.default_root_dir))
+    record = RunRecord.of_checkpoint(trainer.ckpt_path)
     return {"path": told(str(trainer.ckpt_path)), "run": asdict(record) if record else None}
 
 

@@ -1,9 +1,12 @@
 """The moving average of the weights."""
 
+from typing import Any, cast
+
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -15,12 +18,24 @@ class ExponentialMovingAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        super().__init__(use_buffers=False, multi_avg_fn=self._average)
+        super().__init__(use_buffers=False)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Keep the average on the device of the training, to which the module itself has not been moved yet."""
-        self._device = trainer.strategy.root_device
-        super().setup(trainer, pl_module, stage)
+        if stage == "fit":
+            device = trainer.strategy.root_device
+            self._average_model = AveragedModel(pl_module, device, multi_avg_fn=cast("Any", self._average))
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The averages of the weights that are trained, in their order; none outside of training."""
+        if self._average_model is None:
+            return []
+        return [parameter for parameter in self._average_model.module.parameters() if parameter.requires_grad]
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the averages in place for what is saved, also where a checkpoint said that all steps were done."""
+        self._copy_average_to_current(pl_module)
 
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:

@@ -11,17 +11,16 @@ from abair_pl.modules.tracking import RunRecord, wandb_loggers
 
 
 class RunRecorder(Callback):
-    """Writes a W&B run's project, group and id beside its checkpoints, and into the bundle's provenance.
-
-    They are in the root folder, too, where a job that SLURM has put back into its queue looks for them.
-    """
+    """Writes a W&B run's project, group and id beside its checkpoints, and into the bundle's provenance."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take them into the provenance."""
+        for logger in wandb_loggers(trainer):
+            cast("Any", pl_module).facts.update(RunRecord.of_run(logger.experiment).facts)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write them on rank 0, before there is a checkpoint."""
         for logger in wandb_loggers(trainer):
-            record = RunRecord.of_run(logger.experiment)
-            cast("Any", pl_module).facts.update(record.facts)
-            beside = [getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks]
-            for folder in (trainer.default_root_dir, *beside):
+            for folder in (getattr(callback, "dirpath", None) for callback in trainer.checkpoint_callbacks):
                 if folder and not is_remote(str(folder)):
-                    record.write(Path(folder))
+                    RunRecord.of_run(logger.experiment).write(Path(folder))

@@ -5,11 +5,15 @@ from typing import Any, cast
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from abair_pl.modules.tracking import logged_step
 from abair_pl.stopwatch import Stopwatch, mark_maker
+
+STARVED = 0.3
+"""Share of the time that waiting for data may take before it is said."""
 
 PARTS = ("data", "synthesis", "forward_backward", "optimizer", "other")
 """What the time of a step is divided into."""
@@ -23,6 +27,9 @@ class ThroughputMonitor(Callback):
     and optimizer, and what is left, such as checkpoints, loggers and the moving average; ``train/learning_rate``; and
     on a GPU ``gpu/memory_gib``, the most that tensors took. The first batch and validations are left out.
 
+    The first time that waiting for data takes more than three tenths of the time, and whenever it is a tenth more than
+    was said before, there is a warning.
+
     The data module's ``stopwatch`` is used, on which it marks its own parts.
     """
 
@@ -30,6 +37,7 @@ class ThroughputMonitor(Callback):
         self.stopwatch = Stopwatch()
         self.images = 0
         self.logged_step = -1
+        self.starved = STARVED
         self.hooks: list[RemovableHandle] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -83,7 +91,17 @@ class ThroughputMonitor(Callback):
             measures |= {f"time/{part}": seconds.get(part, 0.0) / total for part in PARTS}
             measures["train/images_per_second"] = self.images / total
             self.images = 0
+            self._warn_if_starved(measures["time/data"], total)
         return measures
+
+    def _warn_if_starved(self, share: float, seconds: float) -> None:
+        if share < self.starved:
+            return
+        self.starved = share + 0.1
+        rank_zero_warn(
+            f"{share:.0%} of the last {seconds:.0f} s went by waiting for data; give the loader more --data.workers, "
+            "or faster shards: a local --data.cache_dir, or smaller photographs (shards build --max-side-px)"
+        )
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the time of validation out."""

@@ -1,0 +1,95 @@
+"""Checkpoints to go on from: every few steps, before each validation, and when a run is told to stop."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from abair_pl.data.streaming.sources import is_remote
+from abair_pl.errors import InputError
+from abair_pl.modules.checkpoint_files import checkpoint_file, keep_newest, new_run
+
+
+class RollingCheckpoint(Checkpoint):
+    """Writes ``<root>/checkpoints/<phase>/run-<n>/step-<step>.ckpt`` and keeps the newest ones.
+
+    A run that is resumed goes on in the folder of its checkpoint; each other one gets a folder of its own.
+
+    Besides every few steps, there is a checkpoint before each validation, at the last step, and where the run is told
+    to stop. Whether the validation was still to be done is in it, see :class:`~abair_pl.modules.trainer.PhaseTrainer`.
+
+    Args:
+        every_n_steps: Optimizer steps between two checkpoints.
+        keep: How many are kept of a run.
+        folder: In place of ``<root>/checkpoints``, such as a faster disk; all nodes must see it.
+
+    Raises:
+        InputError: A number is below 1.
+    """
+
+    def __init__(self, every_n_steps: int = 1000, keep: int = 3, folder: Path | None = None) -> None:
+        for name, value in (("every_n_steps", every_n_steps), ("keep", keep)):
+            if value < 1:
+                message = f"RollingCheckpoint.{name} is {value}; expected at least 1"
+                raise InputError(message)
+        self.every_n_steps = every_n_steps
+        self.keep = keep
+        self.folder = folder
+        self.validation_due = False
+        self.dirpath: Path | None = None  # of this run; ModelCheckpoint's name for it
+        self._saved_step = -1
+
+    def place(self, root: Path, phase: str) -> Path:
+        """The folder of all runs of a phase.
+
+        Args:
+            root: ``trainer.default_root_dir``.
+            phase: Such as ``adapter/rain``.
+
+        Raises:
+            InputError: The root is no folder of a file system.
+        """
+        if self.folder is None and is_remote(str(root)):
+            message = f"checkpoints cannot be kept in {root}; expected a folder: set RollingCheckpoint's folder"
+            raise InputError(message)
+        return (self.folder or root / "checkpoints") / phase.replace("/", "-")
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the folder of the checkpoint that the run goes on from, or a new one."""
+        place = self.place(Path(trainer.default_root_dir), cast("Any", pl_module).phase)
+        resumed = Path(trainer.ckpt_path).parent if trainer.ckpt_path else None
+        self._saved_step = -1
+        if getattr(trainer, "fast_dev_run", False):
+            self.dirpath = None
+        elif resumed is not None and resumed.resolve().parent == place.resolve():
+            self.dirpath = resumed
+        else:
+            made = new_run(place) if trainer.is_global_zero else None
+            self.dirpath = trainer.strategy.broadcast(made)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write a checkpoint where one is due."""
+        step = trainer.global_step
+        if self.dirpath is None or step == self._saved_step or trainer.fit_loop._should_accumulate():
+            return
+        loop = trainer.fit_loop.epoch_loop
+        self.validation_due = loop._should_check_val_fx(cast("Any", trainer.fit_loop)._data_fetcher)
+        last = step >= trainer.max_steps
+        if step % self.every_n_steps == 0 or self.validation_due or last or cast("Any", pl_module).stop_agreed:
+            self._saved_step = step
+            trainer.save_checkpoint(checkpoint_file(self.dirpath, step), weights_only=False)  # with the optimizer
+            cast("Any", pl_module).remember()
+            if trainer.is_global_zero:
+                keep_newest(self.dirpath, self.keep)
+            self.validation_due = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whether the validation of this step was still to be done."""
+        return {"validation_due": self.validation_due}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.validation_due = bool(state_dict["validation_due"])

@@ -1,0 +1,97 @@
+"""Lightning's trainer, which finds the newest checkpoint, and catches up on a validation that one left to be done."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import lightning as L
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
+
+from abair_pl.errors import InputError
+from abair_pl.modules.callbacks.checkpoints import RollingCheckpoint
+from abair_pl.modules.checkpoint_files import AtomicCheckpointIO, newest_checkpoint
+
+Resume = Literal["auto", "never"]
+
+
+class PhaseTrainer(L.Trainer):
+    """A trainer that writes checkpoints in one step, and leaves out no validation when it is resumed.
+
+    Lightning takes a validation as done where the checkpoint was written before it; phase III, whose last validation
+    calibrates what is saved, would end without one where the program was killed in it.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
+            self.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def fit(self, model: Any, *arguments: Any, resume: Resume = "never", **options: Any) -> None:
+        """Train a phase.
+
+        Args:
+            model: The module.
+            arguments: As Lightning's.
+            resume: ``auto`` goes on from the newest whole checkpoint of this phase in ``default_root_dir``, or starts
+                anew where there is none; ``never`` starts anew, or from ``ckpt_path``.
+            options: As Lightning's.
+
+        Raises:
+            InputError: ``auto`` is given with ``ckpt_path``, or without a RollingCheckpoint.
+        """
+        if resume == "auto":
+            found = resume_from(cast("Any", self).callbacks, Path(self.default_root_dir), model.phase)
+            options["ckpt_path"] = checked(options.get("ckpt_path"), found)
+        super().fit(model, *arguments, **options)
+
+    def _run_sanity_check(self) -> None:
+        """Validate before training: a few batches to see that it works, or in full where it is still to be done."""
+        due = [
+            each for each in self.checkpoint_callbacks if isinstance(each, RollingCheckpoint) and each.validation_due
+        ]
+        if not due or not self.enable_validation:
+            super()._run_sanity_check()
+            return
+        loop = self.fit_loop.epoch_loop.val_loop
+        stage, self.validating = self.state.stage, True
+        loop.restarting = False
+        loop.run()
+        self.state.stage = stage
+        for callback in due:
+            callback.validation_due = False
+
+
+def resume_from(callbacks: Iterable[Any] | None, root: Path, phase: str) -> Path | None:
+    """The checkpoint that ``--resume auto`` goes on from, or None for a new start.
+
+    Args:
+        callbacks: Of the trainer.
+        root: Its ``default_root_dir``.
+        phase: Such as ``adapter/rain``.
+
+    Raises:
+        InputError: No callback writes checkpoints that can be found again.
+    """
+    rolling = [callback for callback in callbacks or () if isinstance(callback, RollingCheckpoint)]
+    if not rolling:
+        message = (
+            "--resume auto finds nothing without a RollingCheckpoint in trainer.callbacks; add one, as in configs/"
+        )
+        raise InputError(message)
+    place = rolling[0].place(root, phase)
+    found = newest_checkpoint(place)
+    rank_zero_info(f"going on from {found}" if found else f"no checkpoint in {place}: starting anew")
+    return found
+
+
+def checked(given: Any, found: Path | None) -> Path | None:
+    """The checkpoint that was found, if none was given beside it.
+
+    Raises:
+        InputError: One was.
+    """
+    if given is not None:
+        message = f"both --resume auto and --ckpt_path {given} are given; expected one of them"
+        raise InputError(message)
+    return found
