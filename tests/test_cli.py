@@ -162,3 +162,13 @@ def test_unknown_degradation_to_evaluate(
 def test_missing_input(capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp_path: Path) -> None:
     command = ["restore", str(tmp_path / "none.png"), "--output", str(tmp_path), "--bundle", str(bundle_path)]
     fails_in_one_line(command, capfd, "no image at")
+
+
+def test_an_option_with_several_values_may_be_given_again(
+    photographs: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["evaluate", "--bundle", str(bundle_path), "--clean", str(photographs), "--output", str(tmp_path)]
+    assert main([*base, "--degrade", "noise", "--degrade", "rain", "--blend", "none"]) == 0
+    said = capsys.readouterr().out
+    assert "noise" in said
+    assert "rain" in said

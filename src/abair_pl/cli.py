@@ -149,7 +149,8 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
         elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=texts[name])
         elif (item := _item(parameter.annotation)) is not None:
-            parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name])
+            action = "extend" if parameter.default is None else "store"  # which would extend a default, too
+            parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name], action=action)
         elif required:
             parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=texts[name])
         else:
@@ -186,6 +187,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*Your `IterableDataset` has `__len__` defined.*")
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")  # of one channel
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage() and "Tip:" not in record.getMessage()
     )

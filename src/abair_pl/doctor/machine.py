@@ -1,0 +1,153 @@
+"""Cores, memory, GPUs, precisions and the means to connect processes; and whether a run gets those it asks for."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from abair_pl.doctor.page import Line, Section, counted
+from abair_pl.doctor.plan import Plan
+
+GIB = 2**30
+_BF16_CPUS = {"avx512_bf16", "amx_bf16", "bf16"}
+_BF16_CAPABILITY = (8, 0)
+_FP16_CAPABILITY = (5, 3)
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def check_machine(plan: Plan | None = None) -> Section:
+    """Look at the machine, and whether it has what a run asks for.
+
+    Args:
+        plan: The run, if there is one.
+    """
+    gpus = [_gpu(index) for index in range(torch.cuda.device_count())]
+    cores, usable = os.cpu_count() or 1, usable_cores()
+    memory = memory_bytes()
+    in_hardware = bool(_BF16_CPUS & _cpu_flags())
+    backends = {name: available() for name, available in _backends().items()}
+    connected = ", ".join(name for name, there in backends.items() if there) or "none"
+    lines = [
+        Line("CPU cores", f"{usable} of {cores} may be used"),
+        Line("memory", f"{memory / GIB:.1f} GiB"),
+        *(Line(f"GPU {index}", _described(gpu)) for index, gpu in enumerate(gpus)),
+        *([] if gpus else [Line("GPU", "none")]),
+        Line("bf16 on the CPU", "in hardware" if in_hardware else "emulated, slow"),
+        Line("backends", connected),
+    ]
+    if plan is not None:
+        lines += [_device_line(plan, gpus), _precision_line(plan, gpus, in_hardware), *_process_lines(plan, backends)]
+    facts: dict[str, Any] = {
+        "cpu_cores": cores,
+        "cpu_cores_usable": usable,
+        "memory_gib": round(memory / GIB, 1),
+        "gpus": [gpu["name"] for gpu in gpus],
+        "gpu_details": gpus,
+        "bf16_on_gpu": bool(gpus) and all(gpu["bf16"] for gpu in gpus),
+        "bf16_on_cpu": in_hardware,
+        "backends": backends,
+    }
+    return Section("Machine", lines, facts)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Main memory that this process may use: of the machine, or of its control group if that is less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for folder in _control_groups():
+        file = folder / "memory.max"
+        if file.is_file() and (text := file.read_text().strip()).isdigit():
+            limits.append(int(text))
+    return min(limits)
+
+
+def _control_groups() -> list[Path]:
+    """The control group of this process and those above it."""
+    try:
+        entries = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return []
+    own = [_CGROUPS / path.lstrip("/") for number, _, path in entries if number == "0"]
+    return [folder for place in own for folder in (place, *place.parents) if folder.is_relative_to(_CGROUPS)]
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return set(lines[0].split()) if lines else set()
+
+
+def _gpu(index: int) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(index)
+    capability = (properties.major, properties.minor)
+    return {
+        "name": properties.name,
+        "memory_gib": round(properties.total_memory / GIB, 1),
+        "bf16": capability >= _BF16_CAPABILITY,
+        "fp16": capability >= _FP16_CAPABILITY,
+    }
+
+
+def _described(gpu: dict[str, Any]) -> str:
+    precisions = [f"{name} {'yes' if gpu[name] else 'no'}" for name in ("bf16", "fp16")]
+    return f"{gpu['name']}, {gpu['memory_gib']} GiB, {', '.join(precisions)}"
+
+
+def _backends() -> dict[str, Any]:
+    if not distributed.is_available():
+        return {}
+    return {"nccl": distributed.is_nccl_available, "gloo": distributed.is_gloo_available}
+
+
+def _device_line(plan: Plan, gpus: list[dict[str, Any]]) -> Line:
+    asked = f"{plan.devices} x {plan.accelerator} on {'one node' if plan.nodes == 1 else f'each of {plan.nodes} nodes'}"
+    if plan.accelerator == "cuda" and len(gpus) < plan.devices:
+        text = f"the configuration asks for {asked}; this machine has {len(gpus)}"
+        return Line("devices", text, "problem", "set trainer.devices and trainer.accelerator to what there is")
+    if plan.accelerator == "mps" and not torch.backends.mps.is_available():
+        text = f"the configuration asks for mps; this machine ({platform.machine()}) has none"
+        return Line("devices", text, "problem", "set trainer.accelerator to cpu")
+    if plan.accelerator == "cpu" and plan.devices > usable_cores():
+        text = f"the configuration asks for {asked}; {usable_cores()} cores may be used"
+        return Line("devices", text, "warning", f"set trainer.devices to at most {usable_cores()}")
+    return Line("devices", asked, "ok")
+
+
+def _precision_line(plan: Plan, gpus: list[dict[str, Any]], in_hardware: bool) -> Line:
+    kind = "bf16" if plan.precision.startswith("bf16") else "fp16" if plan.precision.startswith("16") else ""
+    used = gpus[: plan.devices] if plan.accelerator == "cuda" else []
+    if lacking := [gpu["name"] for gpu in used if kind and not gpu[kind]]:
+        text = f"trainer.precision is {plan.precision}; {lacking[0]} has no {kind}"
+        return Line("precision", text, "problem", f"set it to {'16-mixed' if kind == 'bf16' else '32-true'}")
+    if plan.accelerator == "cpu" and kind == "fp16":
+        text = f"trainer.precision is {plan.precision}, which CPUs do not train in"
+        return Line("precision", text, "problem", "set it to bf16-mixed or 32-true")
+    if plan.accelerator == "cpu" and kind == "bf16" and not in_hardware:
+        text = f"trainer.precision is {plan.precision}, which this CPU emulates"
+        return Line("precision", text, "warning", "compare the dry run's steps with trainer.precision=32-true")
+    return Line("precision", plan.precision, "ok")
+
+
+def _process_lines(plan: Plan, backends: dict[str, bool]) -> list[Line]:
+    """Of loader processes and cores, and of what connects several ranks."""
+    lines = []
+    processes, cores = plan.devices * (int(plan.data["workers"]) + 1), usable_cores()
+    if processes > cores:
+        ranks, workers = counted(plan.devices, "rank"), counted(int(plan.data["workers"]), "worker")
+        text = f"{ranks} with {workers} each are {processes} processes on {counted(cores, 'core')}"
+        lines.append(Line("processes", text, "warning", "set data.workers lower, or ask for more cores"))
+    backend = "nccl" if plan.accelerator == "cuda" else "gloo"
+    if plan.ranks > 1 and not backends.get(backend):
+        text = f"{counted(plan.ranks, 'rank')} need {backend}, which this PyTorch is built without"
+        lines.append(Line("connection", text, "problem", "install a PyTorch with it, or set trainer.devices to 1"))
+    return lines
