@@ -45,16 +45,17 @@ class VersionedConfig(SaveConfigCallback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Know the folder, which all ranks agree on."""
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir)
+        self._folder = str(trainer.log_dir or trainer.default_root_dir)
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Save in one step, under a free name."""
         text = self.parser.dump(self.config, skip_none=False)
-        if not is_remote(str(self._folder)):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            taken = len(list(self._folder.glob("config*.yaml")))
-            write_text(self._folder / (f"config-{taken}.yaml" if taken else "config.yaml"), text)
+        if not is_remote(self._folder):
+            folder = Path(self._folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            taken = len(list(folder.glob("config*.yaml")))
+            write_text(folder / (f"config-{taken}.yaml" if taken else "config.yaml"), text)
         for logger in wandb_loggers(trainer):
             run = logger.experiment
             with going_on("to keep the configuration"):
@@ -94,7 +95,7 @@ class AbairCLI(LightningCLI):
         if self.subcommand != "fit" or self._get(self.config_init, "resume") != "auto":
             return
         settings, values = self._get(self.config_init, "trainer"), self.config_init["fit"]
-        found = resume_from(settings.callbacks, Path(settings.default_root_dir or Path.cwd()), self.model.phase)
+        found = resume_from(settings.callbacks, settings.default_root_dir or Path.cwd(), self.model.phase)
         values.ckpt_path = checked(values.ckpt_path, found)
         values.resume = "never"
 

@@ -28,12 +28,12 @@ def checkpoint_file(folder: Path, step: int) -> Path:
 
 def checkpoints_of(folder: Path) -> list[Path]:
     """The checkpoints in the folder of a run, the oldest first."""
-    return sorted(path for path in folder.glob(f"{_STEP}*{_SUFFIX}") if path.stem.removeprefix(_STEP).isdigit())
+    return sorted(path for path in folder.glob(f"{_STEP}*{_SUFFIX}") if path.stem.removeprefix(_STEP).isdecimal())
 
 
 def runs_in(place: Path) -> list[Path]:
     """The folders of the runs of a phase, the oldest first."""
-    folders = [path for path in place.glob(f"{_RUN}*") if path.name.removeprefix(_RUN).isdigit() and path.is_dir()]
+    folders = [path for path in place.glob(f"{_RUN}*") if path.name.removeprefix(_RUN).isdecimal() and path.is_dir()]
     return sorted(folders, key=lambda path: int(path.name.removeprefix(_RUN)))
 
 
@@ -82,6 +82,13 @@ def damage(path: Path) -> str | None:
     return None
 
 
+def set_aside_after(folder: Path, step: int) -> None:
+    """Rename a run's checkpoints of later steps to ``<name>.void``; it goes on from this step, and makes others."""
+    for path in checkpoints_of(folder):
+        if path.name > checkpoint_file(folder, step).name:
+            os.replace(path, path.with_name(f"{path.name}.void"))
+
+
 def keep_newest(folder: Path, count: int) -> None:
     """Remove all checkpoints of a run but the newest ones, and what killed processes left half-written of others."""
     known = checkpoints_of(folder)
@@ -121,6 +128,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             InputError: It is missing or damaged, or holds objects of other types.
         """
         try:
+            if Path(path).is_file() and (reason := damage(Path(path))) is not None:  # torch.load compares no checksums
+                raise ValueError(reason)
             return super().load_checkpoint(path, map_location=map_location or _stay, weights_only=True)
         except FileNotFoundError:
             message = f"no checkpoint at {path}; expected a .ckpt file, or --resume auto for the newest one"

@@ -36,7 +36,11 @@ class GuardConfig:
     compare_ranks_every: int = 500
 
     def __post_init__(self) -> None:
-        if self.max_loss_factor <= 1 or not 1 <= self.restore_after <= self.fail_after or self.compare_ranks_every < 0:
+        if (
+            not self.max_loss_factor > 1
+            or not 1 <= self.restore_after <= self.fail_after
+            or self.compare_ranks_every < 0
+        ):
             message = (
                 f"{self}: expected max_loss_factor above 1, 1 <= restore_after <= fail_after, "
                 "and no negative compare_ranks_every"

@@ -41,7 +41,7 @@ class PhaseTrainer(L.Trainer):
             InputError: ``auto`` is given with ``ckpt_path``, or without a RollingCheckpoint.
         """
         if resume == "auto":
-            found = resume_from(cast("Any", self).callbacks, Path(self.default_root_dir), model.phase)
+            found = resume_from(cast("Any", self).callbacks, self.default_root_dir, model.phase)
             options["ckpt_path"] = checked(options.get("ckpt_path"), found)
         super().fit(model, *arguments, **options)
 
@@ -62,7 +62,7 @@ class PhaseTrainer(L.Trainer):
             callback.validation_due = False
 
 
-def resume_from(callbacks: Iterable[Any] | None, root: Path, phase: str) -> Path | None:
+def resume_from(callbacks: Iterable[Any] | None, root: str | Path, phase: str) -> Path | None:
     """The checkpoint that ``--resume auto`` goes on from, or None for a new start.
 
     Args:

@@ -1,10 +1,11 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from torch import distributed
 
 from abair_pl.data.streaming import ranks
-from abair_pl.data.streaming.ranks import add, gather
+from abair_pl.data.streaming.ranks import add, first_to_say, gather
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +36,32 @@ def test_rank_zero_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, caplo
 
 def test_all_add_to_one_number() -> None:
     assert [add("n", 3), add("n", 0), add("n", 4), add("m", 1)] == [3, 3, 7, 1]
+
+
+def test_the_first_word_counts() -> None:
+    """Of each name; what is said may have spaces and lines, or be empty."""
+    assert first_to_say("error", "no more\n2 of it", 3) == (3, "no more\n2 of it")
+    assert first_to_say("error", "something else", 0) == (3, "no more\n2 of it")
+    assert first_to_say("error", "again", 3) == (3, "no more\n2 of it")
+    assert first_to_say("other", "", 12) == (12, "")
+    assert first_to_say("other", "Größe: 4 µm", 1) == (12, "")
+    assert first_to_say("third", "Größe: 4 µm", 1) == (1, "Größe: 4 µm")
+
+
+def test_who_reaches_no_other_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    first_to_say("error", "before", 0)
+
+    class Gone:
+        def compare_set(self, *_: str) -> bytes:
+            message = "failed to recv, got 0 bytes"
+            raise distributed.DistNetworkError(message)
+
+    monkeypatch.setattr(distributed.distributed_c10d, "_get_default_store", Gone)
+    assert first_to_say("error", "alone", 2) == (2, "alone")
+
+
+def test_ranks_that_share_files_hear_the_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As with the store of real runs, another one than here."""
+    store = distributed.FileStore(str(tmp_path / "store"), 2)  # type: ignore[attr-defined]
+    monkeypatch.setattr(distributed.distributed_c10d, "_get_default_store", lambda: store)
+    assert [first_to_say("error", text, rank) for rank, text in ((1, "b"), (0, "a"))] == [(1, "b"), (1, "b")]

@@ -1,7 +1,8 @@
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import pytest
@@ -159,3 +160,46 @@ def test_memory_of_a_gpu_is_the_most_since_the_last_time(monkeypatch: pytest.Mon
     measures = ThroughputMonitor()._measures(trainer, torch.device("cuda", 0))
     assert measures == {"train/learning_rate": 0.1, "gpu/memory_gib": 1.5}
     assert len(resets) == 1
+
+
+class Waiting(Stopwatch):
+    """Ten seconds, of which a share went by in waiting for data."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def read(self) -> dict[str, float]:
+        return {"data": 10.0 * self.share, "forward_backward": 10.0 * (1.0 - self.share)}
+
+
+def test_starvation_is_said_above_a_limit_and_again_where_it_is_a_tenth_more() -> None:
+    monitor, trainer = ThroughputMonitor(), SimpleNamespace(optimizers=[SimpleNamespace(param_groups=[{"lr": 0.1}])])
+    said = []
+    for percent in (10, 29, 31, 40, 31, 5, 42, 51, 53, 60, 99):
+        monitor.images, monitor.stopwatch = 3, Waiting(percent / 100)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            monitor._measures(cast("Any", trainer), torch.device("cpu"))
+        said += [(percent, str(each.message)) for each in caught]
+    assert [percent for percent, _ in said] == [31, 42, 53, 99]
+    assert said[1][1].startswith("42% of the last 10 s went by waiting for data; give the loader more --data.workers")
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(2.0, 0), (6.0, 1)], ids=["fed", "starved"])
+def test_a_run_that_waits_for_its_loader_is_told_once(
+    module: PretrainModule,
+    batches: list[RestorationBatch],
+    make_trainer: Fit,
+    spend: Callable[[float], None],
+    seconds: float,
+    found: int,
+) -> None:
+    """Gradient and the rest take 7.5 seconds a step."""
+    slow = SlowData(batches * 3, lambda _: spend(seconds))
+    slow.on_after_batch_transfer = lambda batch, dataloader_idx: batch  # type: ignore[method-assign]
+    trainer = make_trainer(callbacks=[Spender(lambda part: spend(1.5 * part))], max_steps=8, limit_val_batches=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(module, datamodule=slow)
+    assert len([each for each in caught if "went by waiting for data" in str(each.message)]) == found

@@ -43,7 +43,7 @@ class RankAgreement(Callback):
         if not differs.any():
             return
         rank = int(differs.any(dim=1).nonzero()[0])
-        first = int(differs.any(dim=0).nonzero()[0])
+        first = int(differs[rank].nonzero()[0])
         names = ["the step", *(name for name, value in module.named_parameters() if value.requires_grad)]
         message = (
             f"rank {rank} has gone apart from rank 0 at step {trainer.global_step}, first in {names[first]}; expected "

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from abair_pl.data.streaming.sources import is_remote
 from abair_pl.errors import InputError
-from abair_pl.modules.checkpoint_files import checkpoint_file, keep_newest, new_run
+from abair_pl.modules.checkpoint_files import checkpoint_file, keep_newest, new_run, set_aside_after
 
 
 class RollingCheckpoint(Checkpoint):
@@ -40,7 +40,7 @@ class RollingCheckpoint(Checkpoint):
         self.dirpath: Path | None = None  # of this run; ModelCheckpoint's name for it
         self._saved_step = -1
 
-    def place(self, root: Path, phase: str) -> Path:
+    def place(self, root: str | Path, phase: str) -> Path:
         """The folder of all runs of a phase.
 
         Args:
@@ -53,11 +53,11 @@ class RollingCheckpoint(Checkpoint):
         if self.folder is None and is_remote(str(root)):
             message = f"checkpoints cannot be kept in {root}; expected a folder: set RollingCheckpoint's folder"
             raise InputError(message)
-        return (self.folder or root / "checkpoints") / phase.replace("/", "-")
+        return (self.folder or Path(root) / "checkpoints") / phase.replace("/", "-")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the folder of the checkpoint that the run goes on from, or a new one."""
-        place = self.place(Path(trainer.default_root_dir), cast("Any", pl_module).phase)
+        place = self.place(trainer.default_root_dir, cast("Any", pl_module).phase)
         resumed = Path(trainer.ckpt_path).parent if trainer.ckpt_path else None
         self._saved_step = -1
         if getattr(trainer, "fast_dev_run", False):
@@ -67,6 +67,11 @@ class RollingCheckpoint(Checkpoint):
         else:
             made = new_run(place) if trainer.is_global_zero else None
             self.dirpath = trainer.strategy.broadcast(made)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set aside what the run had written after the step that it goes on from."""
+        if self.dirpath is not None and trainer.is_global_zero:
+            set_aside_after(self.dirpath, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

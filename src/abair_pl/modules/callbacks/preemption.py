@@ -11,6 +11,8 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from abair_pl.errors import PreemptedError
+
 _JOB = re.compile(r"\d+")
 _TIMEOUT_S = 30
 
@@ -48,8 +50,8 @@ class PreemptionHandler(Callback):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Put a job of SLURM's back into its queue, when it stops because its time is over."""
-        module = cast("Any", pl_module)
-        if module.stop_agreed == signal.SIGUSR1 and trainer.is_global_zero and "SLURM_JOB_ID" in os.environ:
+        stopped = isinstance(exception, PreemptedError) and cast("Any", pl_module).stop_agreed == signal.SIGUSR1
+        if stopped and trainer.is_global_zero and "SLURM_JOB_ID" in os.environ:
             _requeue()
 
 
