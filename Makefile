@@ -14,7 +14,7 @@ TRACK   = --config configs/wandb/tracking.yaml --tracking.project abair-pl-demo
 export PYTHONWARNINGS = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench figures clean
+.PHONY: help demo test test-slow check bench audit figures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ check: $(READY) ## format, lint, types
 
 bench: $(READY) ## speed as ratios, measured in one run
 	$(BIN)/python -m tests.bench
+
+audit: $(READY) ## known faults of the installed packages
+	$(BIN)/python -m tests.audit
 
 figures: $(READY) ## the pictures of docs/ and the outputs of notebooks/
 	$(BIN)/python docs/make_figures.py

@@ -107,7 +107,7 @@ def test_what_cannot_be_added_is_refused(bundle_copy: Path, snow: Bundle, capsys
     fails(capsys, bundle_copy, *add, folder, "--name", "soft", says="'soft' cannot name an adapter")
     fails(capsys, bundle_copy, *add, snow.path, says="is a bundle; expected --name, one of: snow")
     fails(capsys, bundle_copy, *add, snow.path, "--name", "dust", says="has no adapter 'dust'; it has: snow")
-    fails(capsys, bundle_copy, *add, snow.path / "nowhere", says="nowhere cannot be read")
+    fails(capsys, bundle_copy, *add, snow.path / "nowhere", says="nowhere/adapter_config.json is missing")
 
 
 def test_an_adapter_of_another_backbone_is_not_added(

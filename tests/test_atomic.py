@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from abair_pl.atomic import locked, published, remove_partials, replacing, scratch, write_text
+from abair_pl.atomic import locked, published, remove_partials, remove_scratch, replacing, scratch, write_text
 
 
 class StoppedError(Exception):
@@ -218,3 +218,52 @@ def test_without_locks_in_the_file_system_work_goes_on(tmp_path: Path, monkeypat
     with locked(tmp_path, tidy=True):
         (tmp_path / "made").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def hold_scratch(path: Path, held: Event, release: Event) -> None:
+    with scratch(path) as folder:
+        (folder / "half").touch()
+        held.set()
+        release.wait(30)
+
+
+def test_what_a_killed_process_left_goes_and_what_a_running_one_has_stays(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    events = [(fork.Event(), fork.Event()) for _ in range(2)]
+    processes = [fork.Process(target=hold_scratch, args=(tmp_path / "name", *pair)) for pair in events]
+    for process, (held, _) in zip(processes, events, strict=True):
+        process.start()
+        assert held.wait(30)
+    assert len(list(tmp_path.iterdir())) == 2
+    processes[0].kill()
+    processes[0].join()
+    with scratch(tmp_path / "other"):
+        assert len(list(tmp_path.iterdir())) == 3
+    with scratch(tmp_path / "name"):
+        assert len(list(tmp_path.iterdir())) == 2
+    remove_scratch(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+    events[1][1].set()
+    processes[1].join(30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_with_the_name_of_a_scratch_directory_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").touch()
+    (tmp_path / ".name.scratch-abcdefgh").symlink_to("mine")
+    with scratch(tmp_path / "name"):
+        pass
+    assert (tmp_path / "mine" / "file").exists()
+
+
+def test_a_lock_says_whether_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with locked(tmp_path) as held:
+        assert held
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "no locks")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with locked(tmp_path) as held:
+        assert not held

@@ -1,5 +1,6 @@
 import os
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,3 +197,26 @@ def test_commands_of_the_page_are_understood(capfd: pytest.CaptureFixture[str]) 
     for command in commands:
         assert main(command) == 2
         assert "expected a checkpoint: docs/known-weights.md" in capfd.readouterr().err
+
+
+def test_a_packed_archive_is_refused_before_it_is_unpacked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Torch would unpack a gigabyte of zeros from a megabyte."""
+    torch.save({"params": {"output.weight": torch.zeros(1 << 20)}}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain:
+        members = {name: plain.read(name) for name in plain.namelist()}
+    with zipfile.ZipFile(tmp_path / "checkpoint.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, data in members.items():
+            packed.writestr(name, data)
+    assert (tmp_path / "checkpoint.pth").stat().st_size < 1 << 15
+    assert "checkpoint.pth is damaged or no checkpoint" in refused(tmp_path / "checkpoint.pth", capfd)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with (tmp_path / "checkpoint.pth").open("wb") as stream:
+        stream.truncate(1 << 40)  # a hole: it takes no room
+    assert f"checkpoint.pth has {1 << 40} bytes; expected at most" in refused(tmp_path / "checkpoint.pth", capfd)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "checkpoint.pth")
+    assert "there is no" in refused(tmp_path / "checkpoint.pth", capfd)

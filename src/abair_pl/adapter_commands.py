@@ -2,18 +2,23 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from abair_pl.atomic import locked, scratch
-from abair_pl.bundle import ESTIMATOR_FILE, Bundle, insert_adapter, save_backbone
+from abair_pl.bundle import Bundle, insert_adapter, save_backbone
 from abair_pl.bundle_config import write_config
+from abair_pl.bundle_files import ESTIMATOR_FILE
 from abair_pl.bundle_output import check_output
+from abair_pl.bundle_repair import settled
 from abair_pl.errors import InputError
 from abair_pl.models.adapters import ADAPTER_FILES, check_adapter_name, merge_adapters, read_method
 from abair_pl.models.weights import fixed_weights, parse_weights
+
+Value = TypeVar("Value")
 
 
 def list_adapters(bundle: Path, /) -> None:
@@ -84,7 +89,7 @@ def _source(source: Path, name: str | None) -> tuple[Path, dict[str, Any]]:
         message = f"{source} is a bundle; expected --name, one of: {', '.join(other.config.adapters) or 'none'}"
         raise InputError(message)
     other.check_adapters([name])
-    return source / "adapters" / name, other.config.provenance.get(f"adapter/{name}", {})
+    return other.adapter_folder(name), other.config.provenance.get(f"adapter/{name}", {})
 
 
 def _copy(source: Path, name: str, folder: Path) -> None:
@@ -104,17 +109,21 @@ def remove_adapter(bundle: Path, /, name: str) -> None:
         BundleError: There is no bundle, or it has no such adapter.
     """
     Bundle.open(bundle)  # before a folder is made for the lock
-    with locked(bundle):
-        current = Bundle.open(bundle)
-        current.check_adapters([name])
-        adapters = {known: made for known, made in current.config.adapters.items() if known != name}
-        facts = {phase: values for phase, values in current.config.provenance.items() if phase != f"adapter/{name}"}
+    with locked(bundle) as held:
+        Bundle.open(bundle).check_adapters([name])
+        current = settled(bundle, held)
+        adapters, files = _without(current.adapters, name), _without(current.adapter_files, name)
+        facts = _without(current.provenance, f"adapter/{name}")
         with scratch(bundle / "adapters" / name) as folder:
-            write_config(bundle, replace(current.config, adapters=adapters, provenance=facts))
+            write_config(bundle, replace(current, adapters=adapters, adapter_files=files, provenance=facts))
             if (bundle / "adapters" / name).exists():
                 os.replace(bundle / "adapters" / name, folder / name)
     print(f"{bundle}: removed {name}")
     list_adapters(bundle)
+
+
+def _without(entries: Mapping[str, Value], name: str) -> dict[str, Value]:
+    return {known: value for known, value in entries.items() if known != name}
 
 
 def merge(bundle: Path, /, weights: str, output: Path) -> None:

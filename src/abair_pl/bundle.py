@@ -1,10 +1,10 @@
 """The bundle: the directory that carries a model from phase to phase and to the user.
 
 ``config.json`` names everything else, with digests, and is written last; every file gets its name when it is complete,
-and a save that fails puts back what it had replaced.
+and a save that fails puts back what it had replaced. Of a save that is killed, what ``config.json`` names is found
+where it was put aside, and the next save clears up.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,18 +12,19 @@ from typing import Any
 
 from abair_pl.atomic import locked, replacing, scratch
 from abair_pl.bundle_config import BundleConfig, read_config, write_config
+from abair_pl.bundle_files import BACKBONE_FILE as BACKBONE_FILE
+from abair_pl.bundle_files import ESTIMATOR_FILE as ESTIMATOR_FILE
+from abair_pl.bundle_files import check_part, copy_bundle, digests_of, standing
 from abair_pl.bundle_output import check_output, is_free
-from abair_pl.data.manifest import file_sha256
+from abair_pl.bundle_repair import settled
 from abair_pl.errors import BundleError, InputError
-from abair_pl.models.adapters import WEIGHTS_FILE, Adapter, AdapterMethod, check_adapter_name, load_adapter
+from abair_pl.models.adapters import ADAPTER_FILES, WEIGHTS_FILE, Adapter, AdapterMethod, load_adapter
+from abair_pl.models.adapters.naming import check_adapter_name
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.calibration import Calibration
 from abair_pl.models.estimator import Estimator
 from abair_pl.module_files import load_module, save_module
-
-BACKBONE_FILE = "backbone.safetensors"
-ESTIMATOR_FILE = "estimator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Bundle:
         config = self.config
         return load_module(
             lambda: Backbone(config.architecture, len(config.degradations) + 1),
+            self.path,
             self.path / BACKBONE_FILE,
             config.backbone_sha256,
         )
@@ -77,7 +79,20 @@ class Bundle:
         chosen = list(self.config.adapters) if names is None else names
         self.check_adapters(chosen)
         digest = self.config.backbone_sha256
-        return {name: load_adapter(self.path / "adapters" / name, digest, backbone) for name in chosen}
+        return {name: load_adapter(self.adapter_folder(name), digest, backbone) for name in chosen}
+
+    def adapter_folder(self, name: str) -> Path:
+        """The folder of an adapter, whose files are those that the configuration names.
+
+        Raises:
+            BundleError: A file is missing, or another one.
+        """
+        folder, digests = self._standing_adapter(name), self.config.adapter_files.get(name, {})
+        check_part(self.path, folder, digests)
+        return folder
+
+    def _standing_adapter(self, name: str) -> Path:
+        return standing(self.path, self.path / "adapters" / name, self.config.adapter_files.get(name, {}))
 
     def check_adapters(self, names: list[str]) -> None:
         """Raise :class:`BundleError` unless there are adapters of these names."""
@@ -99,8 +114,9 @@ class Bundle:
             adapters = ", ".join(present) or "none"
             message = f"{self.path} {found}, its adapters are {adapters}; run phase III: configs/estimator.yaml"
             raise BundleError(message)
-        dim, classes = self.config.architecture.estimator_dim, len(known) + 1
-        return load_module(lambda: Estimator(dim, classes), self.path / ESTIMATOR_FILE, self.config.estimator_sha256)
+        dim, classes, digest = self.config.architecture.estimator_dim, len(known) + 1, self.config.estimator_sha256
+        file = standing(self.path, self.path / ESTIMATOR_FILE, {"": digest})
+        return load_module(lambda: Estimator(dim, classes), self.path, file, digest)
 
     @property
     def estimator_is_current(self) -> bool:
@@ -118,17 +134,8 @@ class Bundle:
         Raises:
             BundleError: A file is missing.
         """
-        return {name: _adapter_sha256(self.path / "adapters" / name / WEIGHTS_FILE) for name in self.config.adapters}
-
-
-def _adapter_sha256(file: Path) -> str:
-    try:
-        return file_sha256(file)
-    except OSError as error:
-        message = (
-            f"{file} cannot be read ({error.strerror}); copy the whole bundle, or remove or train the adapter again"
-        )
-        raise BundleError(message) from error
+        names = self.config.adapters
+        return {name: digests_of(self._standing_adapter(name), [WEIGHTS_FILE])[WEIGHTS_FILE] for name in names}
 
 
 def shipped_bundle() -> Path:
@@ -210,8 +217,8 @@ def insert_adapter(
         InputError: The name cannot be an adapter's; or one of that name is there, and it should be new.
     """
     check_adapter_name(name)
-    with locked(path):
-        current = _current(path, base)
+    with locked(path) as held:
+        current = _current(path, base, held)
         if new and name in current.adapters:
             message = f"{path} has an adapter '{name}' already; remove it first, or choose another --name"
             raise InputError(message)
@@ -221,8 +228,9 @@ def insert_adapter(
         facts = {**current.provenance, f"adapter/{name}": provenance}
         with scratch(path / "adapters" / name) as folder:
             write(folder)
+            files = {**current.adapter_files, name: digests_of(folder / name, ADAPTER_FILES)}
             with replacing(folder / name, path / "adapters" / name):
-                write_config(path, replace(current, adapters=adapters, provenance=facts))
+                write_config(path, replace(current, adapters=adapters, adapter_files=files, provenance=facts))
     return Bundle.open(path)
 
 
@@ -245,8 +253,8 @@ def save_estimator(
     Raises:
         BundleError: The bundle at ``path`` has another backbone, or other adapters.
     """
-    with locked(path):
-        current = _current(path, base, with_adapters=True)
+    with locked(path) as held:
+        current = _current(path, base, held, with_adapters=True)
         facts = {**current.provenance, "estimator": provenance}
         digests = base.adapter_digests()
         with scratch(path / ESTIMATOR_FILE) as folder:
@@ -257,16 +265,12 @@ def save_estimator(
     return Bundle.open(path)
 
 
-def _current(path: Path, base: Bundle, with_adapters: bool = False) -> BundleConfig:
+def _current(path: Path, base: Bundle, held: bool, with_adapters: bool = False) -> BundleConfig:
     """The configuration of the bundle at a path, made as a copy of another where there is none."""
     if not (path / "config.json").exists():
-        with scratch(path) as folder:
-            shutil.copytree(base.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
-            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "config.json"):
-                with replacing(entry, path / entry.name):  # an interrupted copy may have left some
-                    pass
+        copy_bundle(base.path, path)
     check_target(path, base, with_adapters)
-    return read_config(path)
+    return settled(path, held)
 
 
 def check_target(path: Path, base: Bundle, with_adapters: bool = False) -> None:
@@ -284,12 +288,8 @@ def check_target(path: Path, base: Bundle, with_adapters: bool = False) -> None:
         return
     current = Bundle.open(path)
     same = current.config.backbone_sha256 == base.config.backbone_sha256
-    if not same or (with_adapters and _weights(current) != _weights(base)):
+    # The order of adapters counts, too.
+    if not same or (with_adapters and [*current.adapter_digests().items()] != [*base.adapter_digests().items()]):
         what = "adapters" if same else "backbone"
         message = f"{path} has other {what} than {base.path}; choose another save_to, or remove the bundle there"
         raise BundleError(message)
-
-
-def _weights(bundle: Bundle) -> list[tuple[str, str]]:
-    """The digests of the adapters in their order, which counts."""
-    return list(bundle.adapter_digests().items())

@@ -1,20 +1,45 @@
 """What a bundle's ``config.json`` holds, and how it is read and written."""
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from abair_pl.atomic import write_text
+from abair_pl.bundle_files import CONFIG_FILE, check_file, reason
 from abair_pl.card import model_card
 from abair_pl.errors import BundleError, InputError
-from abair_pl.models.adapters import AdapterMethod, adapter_method, check_adapter_name
+from abair_pl.models.adapters import ADAPTER_FILES, AdapterMethod, adapter_method, check_adapter_name
+from abair_pl.models.adapters.loading import check_limits
 from abair_pl.models.calibration import Calibration
 from abair_pl.models.presets import BackboneConfig
+from abair_pl.plain_json import read_json
 
 FORMAT_VERSION = 2
+MAX_PARTS = 64
+"""Adapters, and degradations, of a bundle."""
 
+MAX_SIZES = {
+    "dim": 1024,
+    "blocks": 64,
+    "refinement_blocks": 64,
+    "heads": 64,
+    "expansion": 8,
+    "window_px": 16,
+    "unshuffle": 8,
+    "prompt_dims": 4096,
+    "prompt_sizes_px": 512,
+    "prompts": 64,
+    "head_dim": 4096,
+    "head_blocks": 64,
+    "estimator_dim": 1024,
+}
+"""Far beyond the presets: what a user was sent must not take memory and time for what its files do not hold."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:=,+-]{0,99}")
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, InputError)
 
 
@@ -28,6 +53,8 @@ class BundleConfig:
         degradations: Those of the segmentation head, in the order of its labels; 0 is clean.
         backbone_sha256: Digest of the backbone's file.
         adapters: How each adapter was made, by name, in the order of the weights.
+        adapter_files: The sha256 of the files of each, by adapter and file; of those from before they were recorded,
+            none.
         estimated: The adapters that the estimator knows, in the order of its classes, and the sha256 of the weights
             that each had; empty without one.
         estimator_sha256: Digest of the estimator's file; empty without one.
@@ -41,6 +68,7 @@ class BundleConfig:
     degradations: list[str]
     backbone_sha256: str
     adapters: dict[str, AdapterMethod] = field(default_factory=dict)
+    adapter_files: dict[str, dict[str, str]] = field(default_factory=dict)
     estimated: dict[str, str] = field(default_factory=dict)
     estimator_sha256: str = ""
     calibration: Calibration = field(default_factory=Calibration)
@@ -58,25 +86,34 @@ def read_config(path: Path) -> BundleConfig:
     Raises:
         BundleError: It is missing, damaged or of another version, or the class of an adapter method is not known.
     """
-    file = path / "config.json"
+    file = path / CONFIG_FILE
+    if not os.path.lexists(file):
+        raise _missing(path)
+    check_file(path, file)
     try:
-        values = json.loads(file.read_text())
+        values = read_json(file)
         if values["version"] == FORMAT_VERSION:
             return _parsed(values)
-    except FileNotFoundError:
-        message = f"no bundle at {path} (no config.json); make one: abair-pl fit --config configs/pretrain.yaml"
-        raise BundleError(message) from None
     except BundleError as error:  # of an adapter method
-        message = f"{file}: {error}"
+        message = f"{file}: {reason(error)}"
         raise BundleError(message) from error
     except _DAMAGE as error:
-        message = f"{file} is damaged ({error}); expected the config.json of a bundle: train or copy it again"
+        message = f"{file} is damaged ({reason(error)}); expected the config.json of a bundle: train or copy it again"
         raise BundleError(message) from error
+    found = json.dumps(values["version"])[:20]
     message = (
-        f"{file} has version {values['version']}, expected {FORMAT_VERSION}: it was written by another version of "
-        "abair-pl; train it again with this one, or use the version that wrote it"
+        f"{file} has version {found}, expected {FORMAT_VERSION}: it was written by another version of abair-pl; "
+        "train it again with this one, or use the version that wrote it"
     )
     raise BundleError(message)
+
+
+def _missing(path: Path) -> BundleError:
+    previous = path.with_name(f"{path.name}.previous")
+    remedy = "make one: abair-pl fit --config configs/pretrain.yaml"
+    if (previous / CONFIG_FILE).exists():
+        remedy = f"if its replacement was interrupted, rename {previous}, which it was before, or {remedy}"
+    return BundleError(f"no bundle at {path} (no config.json); {remedy}")
 
 
 def _parsed(values: Mapping[str, Any]) -> BundleConfig:
@@ -89,21 +126,40 @@ def _parsed(values: Mapping[str, Any]) -> BundleConfig:
     for name, settings in values["adapters"].items():
         check_adapter_name(name)
         adapters[name] = adapter_method(settings)
+        check_limits(adapters[name])
     calibration = Calibration(**values["calibration"])
-    made = {"architecture": BackboneConfig(**sizes), "adapters": adapters, "calibration": calibration}
-    return BundleConfig(**{**values, **made})
+    architecture = BackboneConfig(**sizes)
+    _check_sizes(architecture)
+    return BundleConfig(
+        **{**values, "architecture": architecture, "adapters": adapters, "calibration": calibration},
+    )
+
+
+def _check_sizes(architecture: BackboneConfig) -> None:
+    """Raise ``ValueError`` for the first size beyond :data:`MAX_SIZES`."""
+    for name, most in MAX_SIZES.items():
+        value = getattr(architecture, name)
+        if max(value if isinstance(value, tuple) else (value,)) > most:
+            message = f"{name} is {value}, more than {most}"
+            raise ValueError(message)
 
 
 def _check_types(values: Mapping[str, Any]) -> None:
     """Raise ``ValueError`` for the first value of another type than :class:`BundleConfig` has."""
     calibration, provenance = values["calibration"], values["provenance"]
+    files = values.get("adapter_files", {})
     checks = {
         "preset": isinstance(values["preset"], str),
-        "degradations": _texts(values["degradations"]),
+        "degradations": _texts(values["degradations"]) and all(map(_NAME.fullmatch, values["degradations"])),
         "backbone_sha256": _texts([values["backbone_sha256"]]),
         "estimator_sha256": _texts([values["estimator_sha256"]]),
         "adapters": isinstance(values["adapters"], dict),
-        "estimated": isinstance(values["estimated"], dict) and _texts([*values["estimated"].values()]),
+        "adapter_files": isinstance(files, dict)
+        and all(isinstance(digests, dict) and _texts([*digests.values()]) for digests in files.values())
+        and {name for digests in files.values() for name in digests} <= set(ADAPTER_FILES),
+        "estimated": isinstance(values["estimated"], dict)
+        and _texts([*values["estimated"].values()])
+        and all(map(_NAME.fullmatch, values["estimated"])),
         "provenance": isinstance(provenance, dict) and all(isinstance(facts, dict) for facts in provenance.values()),
         "calibration": isinstance(calibration, dict)
         and all(
@@ -114,6 +170,10 @@ def _check_types(values: Mapping[str, Any]) -> None:
         if not right:
             message = f"{name} is {json.dumps(values[name])[:60]}, which is of another type"
             raise ValueError(message)
+    for name in ("degradations", "adapters"):
+        if len(values[name]) > MAX_PARTS:
+            message = f"there are {len(values[name])} {name}, more than {MAX_PARTS}"
+            raise ValueError(message)
 
 
 def _texts(value: Any) -> bool:
@@ -123,4 +183,4 @@ def _texts(value: Any) -> bool:
 def write_config(path: Path, config: BundleConfig) -> None:
     """Write the model card and, last, the configuration."""
     write_text(path / "README.md", model_card(config.values()))
-    write_text(path / "config.json", json.dumps(config.values(), indent=2) + "\n")
+    write_text(path / CONFIG_FILE, json.dumps(config.values(), indent=2) + "\n")

@@ -1,11 +1,12 @@
 """``abair-pl bundle import``: a bundle from a published checkpoint, without unpickling it."""
 
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from abair_pl.bundle import save_backbone
@@ -13,9 +14,11 @@ from abair_pl.bundle_output import check_output
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import InputError
 from abair_pl.models.published import Published, published_backbone
+from abair_pl.module_files import MAX_WEIGHTS_BYTES, read_tensors
 
 _CONTAINERS = ("params_ema", "params", "state_dict")
 _PREFIXES = ("module.", "net.", "module.")
+_MAX_STRUCTURE_BYTES = 16 << 20
 
 
 def import_bundle(checkpoint: Path, /, from_: Published, output: Path) -> None:
@@ -24,7 +27,8 @@ def import_bundle(checkpoint: Path, /, from_: Published, output: Path) -> None:
     It holds a backbone without a segmentation head; adapters and an estimator are trained on it like on any other.
 
     Args:
-        checkpoint: The file: .pth, .ckpt or .safetensors. It is read as plain weights, never unpickled.
+        checkpoint: The file: .pth, .ckpt or .safetensors. Of a pickle only plain tensors are read; nothing that it
+            names is imported or run.
         from_: The network that it belongs to.
         output: The bundle to write; one that is there is kept as NAME.previous.
 
@@ -55,11 +59,16 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
     Raises:
         InputError: The file is missing or damaged, needs unpickling, or holds something else.
     """
-    try:
-        held = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
-    except FileNotFoundError:
+    if not file.is_file():
         message = f"there is no {file}; expected a checkpoint: docs/known-weights.md says where they are published"
-        raise InputError(message) from None
+        raise InputError(message)
+    if file.stat().st_size > MAX_WEIGHTS_BYTES:
+        message = (
+            f"{file} has {file.stat().st_size} bytes; expected at most {MAX_WEIGHTS_BYTES}: save the weights alone"
+        )
+        raise InputError(message)
+    try:
+        held = read_tensors(file) if file.suffix == ".safetensors" else _restricted(file)
     except Exception as error:  # of a damaged pickle, any
         raise _unreadable(file, error) from None
     for container in _CONTAINERS:
@@ -79,6 +88,18 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         if all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
+
+
+def _restricted(file: Path) -> Any:
+    """What ``torch.save`` wrote, by the restricted reader, which imports nothing; a packed archive is refused."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                large = entry.filename.endswith("data.pkl") and entry.file_size > _MAX_STRUCTURE_BYTES
+                if entry.compress_type != zipfile.ZIP_STORED or large:
+                    message = f"{entry.filename} is packed, or too large"
+                    raise ValueError(message)
+    return torch.load(file, "cpu", weights_only=True)
 
 
 def _check_plain(file: Path, name: str, value: Tensor) -> None:

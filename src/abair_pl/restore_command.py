@@ -63,16 +63,30 @@ def restore_files(
     bar = tqdm(list(zip(paths, targets, strict=True)), unit="image", disable=len(paths) == 1 or None)
     for path, target in bar:
         try:
-            _restore_file(model, path, target, blend or "soft", fixed, json)
+            restore_file(model, path, target, blend or "soft", fixed, json)
         except ImageError as error:
             failures.append(error)
             sys.stderr.write(f"abair-pl: error: {error}\n")
     return InputError.exit_status if failures else 0
 
 
-def _restore_file(
+def restore_file(
     model: Abair, source: Path, target: Path, blend: str, weights: Mapping[str, float] | None, as_json: bool
 ) -> None:
+    """Restore one photograph and tell of it on stdout.
+
+    Args:
+        model: The bundle, ready to restore.
+        source: The photograph.
+        target: The file to write, in one step.
+        blend: As :meth:`Abair.restore` has it.
+        weights: Weights by name instead.
+        as_json: Print one JSON object instead of a line for people.
+
+    Raises:
+        ImageError: It is no image that can be restored, or would be overwritten.
+        AbairError: The result cannot be written.
+    """
     start = time.perf_counter()
     photograph = read_photograph(source)
     if source.resolve() == target.resolve():

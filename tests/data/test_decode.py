@@ -1,7 +1,9 @@
 import io
 import json
 import pickle
+import struct
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,3 +214,39 @@ def test_images_of_unequal_sizes_are_refused(picture: Picture, encoded: Encoded,
     sample = {member: encoded(image) for member, image in zip(members, images, strict=True)}
     with pytest.raises(ImageError, match=r"k has images of unequal sizes \(.* 48 x 40, .* 32 x 40\)"):
         decode_sample({"__key__": "k", **sample})
+
+
+@pytest.mark.parametrize("size", [(8000, 8000), (65_000, 60)])
+def test_a_header_that_promises_more_than_the_bytes_can_hold_is_refused(
+    png_header: Callable[[int, int], bytes], size: tuple[int, int]
+) -> None:
+    with pytest.raises(ImageError, match=r"lie: \d+ x \d+ pixels in \d+ bytes; expected at most 1200 pixels a byte"):
+        decode_image(png_header(*size), "lie")
+
+
+def test_an_image_of_one_shade_is_no_lie(encoded: Encoded) -> None:
+    grey = np.full((1500, 1500), 200, dtype=np.uint8)
+    assert decode_image(encoded(grey, optimize=True), "flat").shape == (1500, 1500, 3)
+
+
+def test_what_pil_has_no_name_for_is_an_image_error(picture: Picture, encoded: Encoded) -> None:
+    """At an empty colour profile behind the pixels, PIL says nothing but IndexError."""
+    data = encoded(picture(0))
+    chunk = struct.pack(">I4sI", 0, b"iCCP", zlib.crc32(b"iCCP"))
+    with pytest.raises(ImageError, match=r"odd: not a readable image \(index out of range\); expected one of"):
+        decode_image(data[:-12] + chunk + data[-12:], "odd")
+
+
+def test_a_damaged_image_warns_of_nothing(encoded: Encoded, picture: Picture, recwarn: pytest.WarningsRecorder) -> None:
+    data = encoded(picture(0), "TIFF")
+    with pytest.raises(ImageError):
+        decode_image(data[: len(data) // 3], "cut")
+    assert recwarn.list == []
+
+
+def test_what_is_no_number_becomes_black(encoded: Encoded, recwarn: pytest.WarningsRecorder) -> None:
+    shades = np.full((16, 16), 0.5, dtype=np.float32)
+    shades[0, :3] = [np.nan, np.inf, -np.inf]
+    decoded = decode_image(encoded(shades, "TIFF"), "odd")
+    assert decoded[0, :4, 0].tolist() == [0, 255, 0, 128]
+    assert recwarn.list == []

@@ -1,4 +1,3 @@
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from abair_pl.batch import RestorationBatch
-from abair_pl.bundle import Bundle, save_estimator
+from abair_pl.bundle import Bundle, save_adapter, save_estimator
 from abair_pl.degradations import Synthesizer, resolve_composites, resolve_degradations
 from abair_pl.errors import InputError, TrainingError
+from abair_pl.models.adapters import LoRA
 from abair_pl.models.calibration import Calibration, fit_calibration
 from abair_pl.models.estimator import Estimator
 from abair_pl.models.weights import blend_weights
@@ -269,9 +269,9 @@ def test_an_unfrozen_restorer_is_refused(
 
 
 def test_an_estimator_of_an_exchanged_adapter_is_no_start(
-    bundle_copy: Path, fast: OptimizationConfig, tmp_path: Path
+    bundle_copy: Path, make_adapter: Callable[..., Any], fast: OptimizationConfig, tmp_path: Path
 ) -> None:
     assert EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast).has_weights
-    file = bundle_copy / "adapters" / "noise" / "adapter_model.safetensors"
-    shutil.copy(bundle_copy / "adapters" / "rain" / file.name, file)
+    other = Bundle.open(bundle_copy)
+    save_adapter(bundle_copy, other, "noise", make_adapter(other, "noise", LoRA(rank=2), 9), LoRA(rank=2), {})
     assert not EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast).has_weights

@@ -1,8 +1,9 @@
 """From the bytes of a shard's members to arrays, by an allow-list: nothing is ever unpickled."""
 
 import io
-import json
 import re
+import struct
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,15 +14,22 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from abair_pl.errors import ImageError, ShardError
+from abair_pl.plain_json import parse_json
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 MAX_PIXELS = 200_000_000
+MAX_PIXELS_A_BYTE = 1200
+"""More than any format makes of a photograph, or PNG of a single shade: of a larger image, it is a bomb or a lie."""
+
+_SMALL_PIXELS = 1 << 20
 MAX_MEMBER_BYTES = 128 << 20
 MAX_SAMPLE_BYTES = 256 << 20
-MAX_JSON_BYTES = 1 << 20
-MAX_JSON_DEPTH = 32
 NUMBER_SUFFIXES = ("cls", "id", "index")
 _MAX_DIGITS = 18
+_DAMAGE = (  # what PIL raises at damaged files, as fuzzing shows
+    *(OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+    *(EOFError, MemoryError, RuntimeError, struct.error),
+)
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF")  # JPEG is MPO too; of EPS, PIL would start Ghostscript
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL refuses twice as many, which by its own default is less than ours
 
@@ -57,19 +65,43 @@ def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
         ImageError: It is no image, is cut short, or holds more than 200 megapixels.
     """
     try:
-        with Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _too_large(name, f"{image.width} x {image.height} pixels")
-            image.load()
-            with suppress(Exception):  # PIL's errors at a damaged EXIF block are of a dozen kinds
-                ImageOps.exif_transpose(image, in_place=True)
+        with _silence():
+            opened = Image.open(file, formats=_FORMATS)
+        with opened as image:
+            _check_size(image, file, name)
+            with _silence():
+                image.load()
+                with suppress(Exception):  # PIL's errors at a damaged EXIF block are of a dozen kinds
+                    ImageOps.exif_transpose(image, in_place=True)
             yield image
     except Image.DecompressionBombError as error:
         raise _too_large(name, f"more than {2 * MAX_PIXELS // 10**6} megapixels") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else error
+    except _DAMAGE as error:
+        reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = " ".join(reason.split()) or type(error).__name__
         message = f"{name}: not a readable image ({reason}); expected one of {', '.join(IMAGE_SUFFIXES)}"
         raise ImageError(message) from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """PIL's warnings stay away: what is wrong with an image is in the error, or does no harm."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_size(image: Image.Image, file: Path | io.BytesIO, name: str) -> None:
+    """Refuse more pixels than there may be, or than the bytes of the file can hold."""
+    pixels, found = image.width * image.height, f"{image.width} x {image.height} pixels"
+    if pixels > MAX_PIXELS:
+        raise _too_large(name, found)
+    size_bytes = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else file.stat().st_size
+    if pixels > max(_SMALL_PIXELS, MAX_PIXELS_A_BYTE * size_bytes):
+        message = (
+            f"{name}: {found} in {size_bytes} bytes; expected at most {MAX_PIXELS_A_BYTE} pixels a byte: it is damaged"
+        )
+        raise ImageError(message)
 
 
 def _too_large(name: str, found: str) -> ImageError:
@@ -82,10 +114,16 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Grey of more than 8 bits, which PIL would clip, is scaled: integers from [0, 65535], floats from [0, 1].
     """
     if image.mode.startswith(("I", "F")):
-        top = 1.0 if image.mode == "F" else 65535.0
-        shades = np.clip(np.asarray(image, dtype=np.float32) / top, 0.0, 1.0)
-        image = Image.fromarray(np.round(shades * 255.0).astype(np.uint8))
+        shades = _shades(image, 1.0 if image.mode == "F" else 65535.0)
+        image = Image.fromarray(np.rint(np.multiply(shades, 255.0, out=shades), out=shades).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _shades(image: Image.Image, top: float) -> NDArray[np.float32]:
+    """``(H, W)`` in [0, 1], of which 1 stands for ``top``; in one array, since a large image fills the memory."""
+    shades = np.array(image, dtype=np.float32)
+    np.divide(np.nan_to_num(shades, copy=False), np.float32(top), out=shades)
+    return np.clip(shades, 0.0, 1.0, out=shades)
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:
@@ -122,8 +160,7 @@ def decode_depth(data: bytes, name: str) -> NDArray[np.float32]:
         if image.mode != "L" and not image.mode.startswith("I"):
             message = f"{name}: an image of mode {image.mode}; expected depth as grey of 8 or 16 bits"
             raise ImageError(message)
-        top = 255.0 if image.mode == "L" else 65535.0
-        return np.clip(np.asarray(image, dtype=np.float32) / np.float32(top), 0.0, 1.0)
+        return _shades(image, 255.0 if image.mode == "L" else 65535.0)
 
 
 def decode_sample(sample: Mapping[str, Any]) -> Sample:
@@ -169,24 +206,10 @@ def decode_sample(sample: Mapping[str, Any]) -> Sample:
 
 def _parse_json(data: bytes, name: str) -> Any:
     try:
-        if len(data) > MAX_JSON_BYTES:
-            message = f"{len(data)} bytes, more than {MAX_JSON_BYTES}"
-            raise ValueError(message)
-        value = json.loads(data)
-        _check_depth(value, MAX_JSON_DEPTH)
+        return parse_json(data)
     except (ValueError, RecursionError) as error:
         message = f"{name}: damaged ({error}); expected JSON: mend it and build the shard again"
         raise ShardError(message) from error
-    return value
-
-
-def _check_depth(value: Any, allowed: int) -> None:
-    if isinstance(value, dict | list):
-        if allowed == 0:
-            message = f"nested more than {MAX_JSON_DEPTH} deep"
-            raise ValueError(message)
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_depth(inner, allowed - 1)
 
 
 def _parse_number(data: bytes, name: str) -> int:

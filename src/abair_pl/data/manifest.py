@@ -103,7 +103,7 @@ class Manifest:
         except FileNotFoundError:
             message = f"{folder} has no {MANIFEST_NAME}; make it with: abair-pl shards build"
             raise ShardError(message) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, OSError) as error:
             message = f"{path} is damaged ({error}); build the shards again with: abair-pl shards build"
             raise ShardError(message) from error
 

@@ -53,7 +53,7 @@ class AdapterModule(RestorationModule):
         self.part = f"adapters/{degradation}"
         self.degradations = [degradation]
         self.has_weights = bundle.config.adapters.get(degradation) == adapter
-        start = bundle.path / "adapters" / degradation if self.has_weights else None
+        start = bundle.adapter_folder(degradation) if self.has_weights else None
         self.restorer = attach_adapter(bundle.backbone(), degradation, adapter, backbone, start)
         execution.apply_to(self.restorer)
         self.restoration_loss = BalancedRestorationLoss(2)

@@ -1,5 +1,7 @@
 import http.server
+import random
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -26,6 +28,11 @@ class Server:
                 failure = outer.failures.pop(0) if outer.failures else ""
                 if failure.isdigit():
                     self.send_error(int(failure))
+                    return
+                if failure.startswith("to "):
+                    self.send_response(302)
+                    self.send_header("Location", failure.removeprefix("to "))
+                    self.end_headers()
                     return
                 self.send_response(200)
                 if failure != "cut, size unknown":
@@ -120,9 +127,68 @@ class TestHttp:
         assert "secret" not in str(error.value)
         assert server.requests == ["/a.tar?signature=secret"]
 
+    def test_a_server_may_send_us_on(self, server: Server, shard: bytes) -> None:
+        server.failures = [f"to {server.url}/b.tar", "to /c.tar"]
+        assert _read(ShardOpener(), f"{server.url}/a.tar") == shard
+        assert server.requests == ["/a.tar", "/b.tar", "/c.tar"]
+
+    @pytest.mark.parametrize(
+        "place", ["file:///etc/passwd", "ftp://host/a.tar", "data:,x", "FILE:///etc/passwd", "s3://b/a"]
+    )
+    def test_a_server_may_not_send_us_out_of_the_web(self, server: Server, place: str) -> None:
+        server.failures = [f"to {place}"]
+        with pytest.raises(ShardError, match=rf"a\.tar cannot be downloaded \(.*{place.partition(':')[0]}") as error:
+            _read(ShardOpener(), f"{server.url}/a.tar")
+        assert any(said in str(error.value) for said in ("is not allowed", "expected http:// or https://"))
+        assert server.requests == ["/a.tar"]
+
+    def test_from_https_we_are_not_sent_to_http(self) -> None:
+        request = urllib.request.Request("https://host/a.tar")
+        redirects = fetch._SafeRedirects()
+        with pytest.raises(ValueError, match=r"sends us to http://host/b\.tar; expected https://"):
+            redirects.redirect_request(request, None, 302, "", {}, "http://host/b.tar")
+        assert redirects.redirect_request(request, None, 302, "", {}, "https://host/b.tar") is not None
+
+    def test_a_circle_of_addresses_ends(self, server: Server) -> None:
+        server.failures = [f"to {server.url}/a.tar"] * 99
+        with pytest.raises(ShardError, match=r"a\.tar cannot be downloaded \(.*infinite loop"):
+            _read(ShardOpener(), f"{server.url}/a.tar")
+
+    @pytest.mark.parametrize("address", ["ht tp", "a b"])
+    def test_an_address_that_is_none_is_asked_for_once(self, address: str) -> None:
+        with pytest.raises(ShardError, match="cannot be downloaded "):
+            _read(ShardOpener(), f"http://{address}:80:80/a.tar")
+
+    def test_an_endless_shard_is_not_taken(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(fetch, "MAX_SHARD_BYTES", 1000)
+        with pytest.raises(ShardError, match=r"a\.tar cannot be downloaded \(more than the 1000 bytes"):
+            _read(ShardOpener(), f"{server.url}/a.tar")
+
+    def test_each_wait_is_told_and_longer_than_the_one_before(
+        self, server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waits: list[float] = []
+        monkeypatch.setattr("time.sleep", waits.append)
+        monkeypatch.setattr(fetch, "BACKOFF_S", 0.5)
+        server.failures = ["503"] * 3
+        _read(ShardOpener(), f"{server.url}/a.tar?sign=secret")
+        assert [0.25 * 2**index <= wait <= 0.75 * 2**index for index, wait in enumerate(waits)] == [True] * 3
+        assert len(caplog.messages) == 3
+        assert caplog.messages[2].startswith(
+            f"{server.url}/a.tar: HTTP Error 503: Service Unavailable; attempt 4 of 8 in "
+        )
+
+    def test_waiting_draws_no_number_of_the_training(self, server: Server) -> None:
+        server.failures = ["503"] * 2
+        random.seed(7)
+        _read(ShardOpener(), f"{server.url}/a.tar")
+        drawn = random.random()
+        random.seed(7)
+        assert drawn == random.random()
+
     def test_a_small_file_has_a_limit(self, server: Server, shard: bytes) -> None:
         assert read_url(f"{server.url}/manifest.json", len(shard)) == shard
-        with pytest.raises(ShardError, match="expected at most 10"):
+        with pytest.raises(ShardError, match="more than the 10 bytes"):
             read_url(f"{server.url}/manifest.json", 10)
 
     def test_a_cached_shard_is_downloaded_once(self, server: Server, shard: bytes, tmp_path: Path) -> None:
@@ -153,6 +219,15 @@ class TestS3:
         assert _read(ShardOpener(), url) == shard
         assert (tmp_path / "arguments").read_text().splitlines() == ["s3", "cp", "--only-show-errors", url, "-"]
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("name", ["-x.tar", "--endpoint-url=http://evil", "a b;c|d", "`id`", "$HOME", "x\n--debug"])
+    def test_whatever_a_name_holds_it_is_one_argument(
+        self, aws: Callable[[str], None], clean_shards: Path, tmp_path: Path, name: str
+    ) -> None:
+        aws(f'printf "%s\\0" "$@" > {tmp_path}/arguments; cat {clean_shards}/clean-000000.tar')
+        _read(ShardOpener(), f"s3://{name}/{name}")
+        arguments = (tmp_path / "arguments").read_text().split("\0")
+        assert arguments == ["s3", "cp", "--only-show-errors", f"s3://{name}/{name}", "-", ""]
 
     def test_its_failure_is_one_line(self, aws: Callable[[str], None]) -> None:
         aws('echo >&2; echo "fatal error: An error occurred (403): Forbidden" >&2; exit 1')

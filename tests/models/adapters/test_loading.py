@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from abair_pl.bundle import Bundle
+from abair_pl.bundle_config import write_config
 from abair_pl.errors import BundleError
 from abair_pl.models.adapters import adaptable_layers, load_adapter
 from abair_pl.models.adapters.base import base_name
@@ -154,6 +156,8 @@ def test_a_layer_that_adapters_do_not_update(mixed: Bundle, error: Callable[...,
 def test_opening_a_bundle_names_the_adapter(bundle_copy: Path) -> None:
     file = bundle_copy / "adapters" / "blur" / "adapter_model.safetensors"
     save_file({name: value * torch.nan for name, value in load_file(file).items()}, file)
+    config = Bundle.open(bundle_copy).config
+    write_config(bundle_copy, replace(config, adapter_files={}))  # as before digests were recorded
     with pytest.raises(BundleError, match=r"adapters/blur cannot be read .*not finite"):
         Bundle.open(bundle_copy).blended()
 
@@ -165,3 +169,60 @@ def test_half_precision_is_read_in_float32(mixed: Bundle, tmp_path: Path) -> Non
     adapter = load_adapter(folder, mixed.config.backbone_sha256, mixed.backbone())
     assert {update.down.dtype for update in adapter.values()} == {torch.float32}
     assert next(iter(adapter.values())).scaling == 3.0
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_pickled_weights_are_never_read(kept: bool, mixed: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(mixed.path / "adapters" / "rain", tmp_path / "rain"))
+    (folder / "adapter_model.bin").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    digest, backbone = mixed.config.backbone_sha256, mixed.backbone()
+    if kept:
+        load_adapter(folder, digest, backbone)
+        return
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(
+        BundleError, match=r"adapter_model\.bin, which would have to be unpickled; expected adapter_model\.saf"
+    ):
+        load_adapter(folder, digest, backbone)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"auto_mapping": {"base_model_class": "system", "parent_library": "os"}},
+        {"base_model_name_or_path": "somebody/model"},
+        {"base_model_name_or_path": ["a"] * 1000},
+        {"peft_type": "os.system"},
+        {"peft_type": ["LORA"]},
+        {"r": 10**9},
+        {"r": 10**400},
+        {"lora_alpha": 1e300},
+        {"rank_pattern": {".*": 10**9}},
+        {"corda_config": {"cache_file": "/etc/passwd"}},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_settings_import_nothing_and_ask_nobody(
+    settings: dict[str, Any], mixed: Bundle, tmp_path: Path, lookups: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = Path(shutil.copytree(mixed.path / "adapters" / "rain", tmp_path / "rain")), len(lookups)
+    monkeypatch.setattr("importlib.import_module", lambda *_: pytest.fail("something was imported"))
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    try:
+        load_adapter(folder, mixed.config.backbone_sha256, mixed.backbone())
+    except BundleError as error:
+        assert str(error).isprintable()
+        assert len(str(error)) < 1000
+    else:
+        assert settings.keys() & {"auto_mapping", "corda_config"}  # of which nothing is read
+    assert lookups[asked:] == []
+
+
+def test_a_link_out_of_the_folder_is_refused(mixed: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(mixed.path / "adapters" / "rain", tmp_path / "rain"))
+    file = folder / "adapter_model.safetensors"
+    file.rename(tmp_path / file.name)
+    file.symlink_to(tmp_path / file.name)
+    with pytest.raises(BundleError, match=r"adapter_model\.safetensors leads out of the bundle"):
+        load_adapter(folder, mixed.config.backbone_sha256, mixed.backbone())

@@ -1,6 +1,7 @@
 """Opening shards: files as they are, https:// and s3:// and commands by way of a whole download."""
 
 import http.client
+import logging
 import subprocess
 import tempfile
 import time
@@ -10,16 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from random import SystemRandom
+from typing import IO, Any
 
 from abair_pl.data.streaming.cache import ShardCache
 from abair_pl.data.streaming.sources import check_address, is_remote, shown
 from abair_pl.errors import ShardError
 
-ATTEMPTS = 4
+ATTEMPTS = 8
 BACKOFF_S = 0.5
+"""Before the second attempt, give or take half of it; twice as long before each further one: about a minute in all."""
+
 TIMEOUT_S = 60.0
+"""How long a server may be silent."""
+
+MAX_SHARD_BYTES = 32 << 30
 _BLOCK_BYTES = 1 << 20
+_jitter = SystemRandom()  # so that the workers of a cluster do not all come back at once; no draw of the training's
+_log = logging.getLogger(__name__)
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 
 
@@ -79,7 +88,7 @@ def download(shard: str, target: IO[bytes]) -> None:
     elif shard.startswith("s3://"):
         _run(["aws", "s3", "cp", "--only-show-errors", shard, "-"], shard, target)
     else:
-        _get(shard, target)
+        _get(shard, target, MAX_SHARD_BYTES)
     target.flush()
     check_plain(target, shard)
     if not _is_whole(target):
@@ -111,7 +120,7 @@ def read_url(url: str, limit_bytes: int) -> bytes:
         if url.startswith("s3://"):
             _run(["aws", "s3", "cp", "--only-show-errors", url, "-"], url, scratch)
         else:
-            _get(url, scratch)
+            _get(url, scratch, limit_bytes)
         if scratch.tell() > limit_bytes:
             message = f"{shown(url)} has {scratch.tell()} bytes; expected at most {limit_bytes}"
             raise ShardError(message)
@@ -138,30 +147,65 @@ def _run(command: str | list[str], shard: str, target: IO[bytes]) -> None:
         raise ShardError(message)
 
 
-def _get(url: str, target: IO[bytes]) -> None:
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows a server to other addresses of the web, and never from https to where others may listen."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        """The request for the new address; ``ValueError`` for one that is not followed."""
+        allowed = ("https",) if req.type == "https" else ("http", "https")
+        if newurl.partition(":")[0].lower() not in allowed:
+            message = f"the server sends us to {shown(newurl)}; expected {' or '.join(f'{a}://' for a in allowed)}"
+            raise ValueError(message)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Opens addresses of the web alone, whereas urllib's own would open files and ftp, too."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        _SafeRedirects(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _get(url: str, target: IO[bytes], limit_bytes: int) -> None:
     """Download by HTTP; what may be passing is tried again, from the start."""
     for attempt in range(1, ATTEMPTS + 1):
         target.seek(0)
         target.truncate()
         try:
-            _copy(url, target)
+            _copy(url, target, limit_bytes)
             return
         except (OSError, http.client.HTTPException, ValueError) as error:
             lasting = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429)
-            if lasting or isinstance(error, ValueError) or attempt == ATTEMPTS:
+            if lasting or isinstance(error, ValueError | http.client.InvalidURL) or attempt == ATTEMPTS:
                 tries = "" if attempt == 1 else f" in {attempt} attempts"
                 message = f"{shown(url)} cannot be downloaded{tries} ({error}); check the address and the connection"
                 raise ShardError(message) from error
-            time.sleep(BACKOFF_S * 2 ** (attempt - 1))
+            wait_s = BACKOFF_S * 2 ** (attempt - 1) * _jitter.uniform(0.5, 1.5)
+            _log.warning("%s: %s; attempt %d of %d in %.1f s", shown(url), error, attempt + 1, ATTEMPTS, wait_s)
+            time.sleep(wait_s)
 
 
-def _copy(url: str, target: IO[bytes]) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 - http(s), by check_address
+def _copy(url: str, target: IO[bytes], limit_bytes: int) -> None:
+    with _opener().open(url, timeout=TIMEOUT_S) as response:
         promised = response.headers.get("Content-Length")
         received = 0
         while block := response.read(_BLOCK_BYTES):
             target.write(block)
             received += len(block)
+            if received > limit_bytes:
+                message = f"more than the {limit_bytes} bytes that it may have"
+                raise ValueError(message)
         if promised is not None and received != int(promised):
             message = f"cut off after {received} of {promised} bytes"
             raise ConnectionError(message)

@@ -1,15 +1,15 @@
 """How an adapter's folder is read: completely, and only if all of it fits the backbone and its own settings."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from abair_pl.bundle_files import check_file, reason
 from abair_pl.errors import BundleError, InputError
 from abair_pl.models.adapters.base import (
+    ADAPTER_FILES,
     CONFIG_FILE,
     WEIGHTS_FILE,
     AdapterMethod,
@@ -20,7 +20,14 @@ from abair_pl.models.adapters.base import (
 )
 from abair_pl.models.adapters.updates import Adapter, LowRankUpdate
 from abair_pl.models.backbone import Backbone
+from abair_pl.module_files import read_tensors
+from abair_pl.plain_json import read_json
 
+MAX_SETTINGS = {"rank": 1024, "alpha": 1e6, "experts": 8}
+"""Far beyond what is trained; an expert enlarges what it sees by its number."""
+
+_SHOWN_LETTERS = 100
+_PICKLED = "adapter_model.bin"
 _DAMAGE = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError),
     *(SafetensorError, InputError),
@@ -48,7 +55,7 @@ def attach_adapter(
         if made != method:
             message = f"adapter {start} was made by {made}; expected {method}: start from one of the same settings"
             raise BundleError(message)
-        tensors = load_file(start / WEIGHTS_FILE)
+        tensors = read_tensors(start / WEIGHTS_FILE)
     model = method.attach(backbone, name, backbone_sha256)
     if tensors is not None:
         method.start_from(model, name, tensors)
@@ -77,6 +84,15 @@ def read_method(folder: Path, backbone_sha256: str, backbone: nn.Module) -> Adap
     return _read(folder, backbone_sha256, backbone)[0]
 
 
+def check_limits(method: AdapterMethod) -> None:
+    """Raise :class:`InputError` for a setting beyond :data:`MAX_SETTINGS`."""
+    for name, most in MAX_SETTINGS.items():
+        value = getattr(method, name, 0)
+        if value > most:
+            message = f"the adapter's {name} is {value}; expected at most {most}"
+            raise InputError(message)
+
+
 class _LookedUp(Mapping[str, Tensor]):
     """Tensors in float32 that remember which of them were looked up."""
 
@@ -103,19 +119,29 @@ class _LookedUp(Mapping[str, Tensor]):
 
 
 def _read(folder: Path, backbone_sha256: str, backbone: nn.Module) -> tuple[AdapterMethod, Adapter]:
+    if (folder / _PICKLED).exists() and not (folder / WEIGHTS_FILE).exists():
+        message = (
+            f"adapter {folder} has its weights as {_PICKLED}, which would have to be unpickled; expected "
+            f"{WEIGHTS_FILE}: have it saved as safetensors"
+        )
+        raise BundleError(message)
+    for name in ADAPTER_FILES:
+        check_file(folder, folder / name)
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        tensors = load_file(folder / WEIGHTS_FILE)
+        config = read_json(folder / CONFIG_FILE)
         base, kind = config["base_model_name_or_path"], config["peft_type"]
     except _DAMAGE as error:
         raise _damaged(folder, error) from error
     if base != base_name(backbone_sha256):
+        other = reason(base)[:_SHOWN_LETTERS]
         message = (
-            f"adapter {folder} was trained on {base}; this backbone is {base_name(backbone_sha256)}: train it again"
+            f"adapter {folder} was trained on {other}; this backbone is {base_name(backbone_sha256)}: train it again"
         )
         raise BundleError(message)
     try:
-        method, found = known_method("peft_type", kind).from_file(config), _LookedUp(tensors)
+        method = known_method("peft_type", kind).from_file(config)
+        check_limits(method)
+        found = _LookedUp(read_tensors(folder / WEIGHTS_FILE))
         adapter = method.read(found, backbone)
         if found.left:
             message = f"it has {next(iter(found.left))}, which {method} does not use; expected its updates alone"
@@ -152,4 +178,4 @@ def _finite(update: LowRankUpdate) -> bool:
 
 
 def _damaged(folder: Path, error: Exception) -> BundleError:
-    return BundleError(f"adapter {folder} cannot be read ({error}); copy or train it again")
+    return BundleError(f"adapter {folder} cannot be read ({reason(error)}); copy or train it again")
