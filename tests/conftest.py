@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.nano import NANO
 from torch import nn
 
 from abair_pl.batch import RestorationBatch
@@ -24,20 +25,6 @@ from abair_pl.models.estimator import Estimator
 from abair_pl.models.presets import BackboneConfig
 
 _NAMES = ["rain", "haze", "noise", "blur", "low_light"]
-_NANO = BackboneConfig(
-    dim=8,
-    blocks=(1, 1, 1, 1),
-    refinement_blocks=1,
-    heads=(1, 1, 2, 2),
-    expansion=1.5,
-    unshuffle=2,
-    gain=True,
-    prompt_dims=(4, 4, 4),
-    prompt_sizes_px=(4, 4, 4),
-    prompts=2,
-    head_dim=8,
-    estimator_dim=4,
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,7 +64,7 @@ def names() -> list[str]:
 @pytest.fixture(scope="session")
 def architecture() -> BackboneConfig:
     """A network of a quarter of a million parameters."""
-    return _NANO
+    return NANO
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +89,7 @@ def make_backbone() -> Callable[..., Backbone]:
 
 def _make_backbone(labels: int = 6, seed: int = 0, **changes: Any) -> Backbone:
     torch.manual_seed(seed)
-    backbone: Backbone = _randomize(Backbone(replace(_NANO, **changes), labels), seed)
+    backbone: Backbone = _randomize(Backbone(replace(NANO, **changes), labels), seed)
     return backbone.eval()
 
 
@@ -139,7 +126,7 @@ def bundle_path(backbone_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         method = LoRA(rank=2 + index % 2 * 2, alpha=4.0)
         bundle = save_adapter(path, bundle, name, _make_adapter(bundle, name, method, index), method, {"steps": 2})
     torch.manual_seed(0)
-    save_estimator(path, bundle, Estimator(_NANO.estimator_dim, len(_NAMES) + 1), {"steps": 3})
+    save_estimator(path, bundle, Estimator(NANO.estimator_dim, len(_NAMES) + 1), {"steps": 3})
     return path
 
 

@@ -20,7 +20,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 PHASES = ["pretrain", "adapter", "estimator"]
 DDP = CONFIGS / "trainer" / "ddp.yaml"  # has a test of its own, with two processes
 TWO_STEPS = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
-NO_FRAGMENTS = {"ablation", "benchmark", "sweep"}  # files and folders that other commands read
+# What other commands read, or what has tests of its own (test_cluster_configs, test_cluster_nodes).
+NO_FRAGMENTS = {"ablation", "benchmark", "sweep", "ddp_multinode", "fsdp"}
 FRAGMENTS = [
     None,
     *sorted(

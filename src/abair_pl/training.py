@@ -19,18 +19,9 @@ from abair_pl.errors import InputError, PreemptedError
 from abair_pl.modules.adapter import AdapterModule
 from abair_pl.modules.base import RestorationModule
 from abair_pl.modules.estimator import EstimatorModule
+from abair_pl.modules.loggers import finish_run, make_loggers, open_run
 from abair_pl.modules.pretrain import PretrainModule
-from abair_pl.modules.tracking import (
-    RunIdentity,
-    TrackingConfig,
-    finish_run,
-    going_on,
-    identify,
-    make_loggers,
-    open_run,
-    wandb_loggers,
-    without_secrets,
-)
+from abair_pl.modules.tracking import RunIdentity, TrackingConfig, going_on, identify, wandb_loggers, without_secrets
 from abair_pl.modules.trainer import PhaseTrainer, checked, resume_from
 from abair_pl.training_errors import explained, loaders_ended_on_failure, speak
 

@@ -15,7 +15,7 @@ from torch import distributed
 
 from abair_pl.data.streaming.ranks import first_to_say
 from abair_pl.errors import AbairError, InputError, TrainingError, one_line
-from abair_pl.modules.tracking import logger_error
+from abair_pl.modules.loggers import logger_error
 
 _LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out waiting")
 _GO_ON = "go on with --resume auto"

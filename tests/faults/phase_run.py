@@ -10,24 +10,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from tests.nano import NANO
 
 from abair_pl.cli import main
-from abair_pl.models.presets import PRESETS, BackboneConfig
-
-NANO = BackboneConfig(
-    dim=8,
-    blocks=(1, 1, 1, 1),
-    refinement_blocks=1,
-    heads=(1, 1, 2, 2),
-    expansion=1.5,
-    unshuffle=2,
-    gain=True,
-    prompt_dims=(4, 4, 4),
-    prompt_sizes_px=(4, 4, 4),
-    prompts=2,
-    head_dim=8,
-    estimator_dim=4,
-)
+from abair_pl.models.presets import PRESETS
 
 
 class Witness(Callback):
