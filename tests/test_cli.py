@@ -164,11 +164,9 @@ def test_missing_input(capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp
     fails_in_one_line(command, capfd, "no image at")
 
 
-def test_an_option_with_several_values_may_be_given_again(
-    photographs: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    base = ["evaluate", "--bundle", str(bundle_path), "--clean", str(photographs), "--output", str(tmp_path)]
-    assert main([*base, "--degrade", "noise", "--degrade", "rain", "--blend", "none"]) == 0
-    said = capsys.readouterr().out
-    assert "noise" in said
-    assert "rain" in said
+def test_configurations_add_up_as_in_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "one.yaml").write_text("trainer: {max_steps: [}")
+    (tmp_path / "two.yaml").write_text("trainer: {max_steps: 3}")
+    options = ["--config", str(tmp_path / "one.yaml"), "--config", str(tmp_path / "two.yaml")]
+    assert main(["doctor", *options]) == 2
+    assert "Problems parsing config" in capsys.readouterr().err, "the first one is read, too"

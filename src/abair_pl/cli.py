@@ -31,6 +31,9 @@ _COMMANDS = {
     "doctor": "check this machine, the packages and the shards before a long run; the size of a preset",
 }
 
+_REPEATED = ("config", "override")
+"""Options of several values that add up when they are given again, as ``fit`` takes them; of others the last counts."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
@@ -149,7 +152,7 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
         elif parameter.annotation is bool:
             parser.add_argument(option, action="store_true", help=texts[name])
         elif (item := _item(parameter.annotation)) is not None:
-            action = "extend" if parameter.default is None else "store"  # which would extend a default, too
+            action = "extend" if name in _REPEATED else "store"
             parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name], action=action)
         elif required:
             parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=texts[name])

@@ -86,6 +86,7 @@ def test_ablations_with_one_output_share_runs_and_keep_their_results(
         (["--jobs", "0"], "jobs 0"),
         (["--preset", "tinny"], "did you mean 'tiny'?"),
         (["--photos", "nowhere"], "no image at nowhere"),
+        (["--train", "nowhere.tar"], "no shard at nowhere.tar"),
         (["--device", "cuda"], "no CUDA device here"),
         (["--variants", "none", "sone"], "unknown variant 'sone'; expected one of: none, some"),
     ],

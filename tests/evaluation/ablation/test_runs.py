@@ -1,4 +1,3 @@
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -176,3 +175,11 @@ def test_a_preset_that_cannot_blend_per_pixel_is_refused(training: Training) -> 
     replace(training, preset="promptir").check({"soft": PLAIN})
     with pytest.raises(InputError, match=r"unknown preset 'tinny'.*did you mean 'tiny'"):
         replace(training, preset="tinny").check(pixel)
+
+
+def test_shards_that_were_built_anew_are_other_runs(training: Training, fits: FakeFits) -> None:
+    first = replace(training, data_digest="one").bundle(PLAIN, 0)
+    assert replace(training, data_digest="one").bundle(PLAIN, 0) == first
+    assert fits.names == ALL_FITS
+    assert replace(training, data_digest="two").bundle(PLAIN, 0) != first
+    assert fits.names == ALL_FITS * 2

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from abair_pl.atomic import write_text
+from abair_pl.data.streaming.beside import digest_of, samples_in
+from abair_pl.data.streaming.sources import expand_shards
 from abair_pl.errors import InputError
 from abair_pl.evaluation.ablation.runs import Training
 from abair_pl.evaluation.ablation.table import ablation_markdown, ablation_values
@@ -54,7 +56,7 @@ def ablate(
         device: Where results are measured; auto takes a GPU where there is one.
 
     Raises:
-        InputError: An option or a configuration is wrong.
+        InputError: An option or a configuration is wrong, or shards are missing.
         AbairError: A training failed; the error names its log.
     """
     ablation = read_ablation(config).only(variants)
@@ -66,7 +68,11 @@ def ablate(
         raise InputError(message)
     check_device(device)
     find_tasks(suite, data, photos, allow_partial)  # refuses now what could not be measured after days
-    training = Training(output, ablation.configs, preset, sizes, {"data.train": train, "data.val": val}, jobs)
+    shards = [expand_shards(train), expand_shards(val)]
+    for each in shards:
+        samples_in(each)
+    sources, digest = {"data.train": train, "data.val": val}, " ".join(map(digest_of, shards))
+    training = Training(output, ablation.configs, preset, sizes, sources, jobs, digest)
     training.check(ablation.variants)
     folder = output / config.stem
     make_folder(folder)

@@ -78,6 +78,7 @@ class Training:
         scale: How large the runs are.
         data: ``data.train`` and ``data.val``, for variants that do not say otherwise.
         jobs: Adapters trained side by side.
+        data_digest: Of the shards; other ones under the same names are other runs.
     """
 
     output: Path
@@ -86,6 +87,7 @@ class Training:
     scale: PhaseOptions
     data: Options
     jobs: int = 1
+    data_digest: str = ""
 
     def check(self, variants: Mapping[str, Variant]) -> None:
         """Parse the options of all runs before the first one.
@@ -143,7 +145,7 @@ class Training:
 
     def _run(self, phase: str, variant: Variant, seed: int, start: Path | None = None) -> Run:
         """A run of a phase, in a folder that is named by all that shapes it; ``start`` is the bundle before."""
-        shaping = [phase, self._settings(phase, variant), seed, _weights(start)]
+        shaping = [phase, self._settings(phase, variant), seed, _weights(start), self.data_digest]
         digest = hashlib.sha256(json.dumps(shaping).encode()).hexdigest()[:12]
         folder = self.output / "runs" / f"{phase}-seed-{seed}-{digest}"
         own = {"seed_everything": seed, "data.seed": seed, "model.save_to": str(folder / "bundle")}
