@@ -19,6 +19,8 @@ from abair_pl.modules.loggers import logger_error
 
 _LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out waiting")
 _GO_ON = "go on with --resume auto"
+_SHOWN = 120
+"""Characters of what a library says."""
 
 
 def explained(error: Exception) -> AbairError | None:
@@ -49,7 +51,9 @@ def explained(error: Exception) -> AbairError | None:
             f"or --data.shuffle_buffer, and {_GO_ON}"
         )
     if _is_distributed() and isinstance(error, RuntimeError) and any(sign in text for sign in _LOST_RANK):
-        return TrainingError(f"another process of this run has ended or hangs; its own message says why: {_GO_ON}")
+        return TrainingError(
+            f"another process of this run has ended or hangs, whose message says why ({text[:_SHOWN]}); {_GO_ON}"
+        )
     if isinstance(error, ArgumentError | argparse.ArgumentError | OSError | MisconfigurationException):
         return InputError(text)
     return None

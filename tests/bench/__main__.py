@@ -4,6 +4,7 @@ import torch
 from tests.bench.blend import bench_blend
 from tests.bench.loader import bench_loader
 from tests.bench.network import bench_network
+from tests.bench.scaling import bench_scaling
 from tests.bench.synthesizer import bench_share_of_step, bench_synthesizer
 
 if __name__ == "__main__":
@@ -15,3 +16,4 @@ if __name__ == "__main__":
     bench_synthesizer(device, batch=256 if device.type == "cuda" else 30)
     bench_share_of_step(device, "paper" if device.type == "cuda" else "tiny")
     bench_loader()
+    bench_scaling()

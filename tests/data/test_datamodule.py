@@ -169,6 +169,33 @@ class TestTraining:
         batch = datamodule.on_after_batch_transfer(_first(datamodule.train_dataloader()), 0)
         assert torch.equal(batch.degraded, batch.clean)
 
+    def test_what_a_device_cannot_take_at_once_is_accumulated(self, make: Make) -> None:
+        datamodule = _attach(make(batch_size=12, device_batch_size=5))
+        datamodule.setup("fit")
+        trainer: Any = datamodule.trainer
+        assert trainer.accumulate_grad_batches == 3
+        assert len(_first(datamodule.train_dataloader()).keys) == 4
+        assert datamodule.state_dict()["accumulated"] == 3
+
+    def test_measuring_keeps_within_what_a_device_takes(self, make: Make) -> None:
+        for largest, measured in ((None, 3), (8, 2), (1, 1)):
+            datamodule = _attach(make(batch_size=12, device_batch_size=largest))
+            assert len(_first(datamodule.val_dataloader()).keys) == measured
+
+    def test_a_checkpoint_of_another_split_is_counted_anew(self, make: Make) -> None:
+        """As if its seven steps had been of two batches; the hooks of the last one are still to come."""
+        datamodule = _attach(make(device_batch_size=4))
+        datamodule.setup("fit")
+        seven = {"ready": 7, "started": 7, "processed": 7, "completed": 6}
+        progress = SimpleNamespace(total=SimpleNamespace(**seven), current=SimpleNamespace(**seven))
+        trainer: Any = datamodule.trainer
+        trainer.fit_loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+        datamodule.load_state_dict({**make().state_dict(), "accumulated": 1})
+        for _ in range(2):  # a second loader changes nothing
+            datamodule.train_dataloader()
+            for counts in (progress.total, progress.current):
+                assert vars(counts) == {"ready": 14, "started": 14, "processed": 14, "completed": 13}
+
     def test_ranks_divide_the_batch_and_the_photographs(self, make: Make) -> None:
         keys: list[str] = []
         for rank in range(2):
@@ -272,7 +299,7 @@ class TestRefusals:
         with pytest.raises(InputError, match="unknown degradation 'sleet'"):
             _attach(make(), lightning_module=module).setup("fit")
 
-    @pytest.mark.parametrize("name", ["batch_size", "patch_px", "val_patch_px", "shuffle_buffer"])
+    @pytest.mark.parametrize("name", ["batch_size", "device_batch_size", "patch_px", "val_patch_px", "shuffle_buffer"])
     def test_numbers_below_one(self, make: Make, name: str) -> None:
         with pytest.raises(InputError, match=rf"data\.{name} is 0; expected at least 1"):
             make(**{name: 0})

@@ -50,7 +50,7 @@ class Phase:
             *(f"--data.{key}={value}" for key, value in DATA.items()),
             *(f"--trainer.{key}={value}" for key, value in TRAINER.items()),
             *(f"--trainer.default_root_dir={folder}", f"--trainer.logger.save_dir={folder}", *QUIET),
-            *(f"--trainer.max_steps={STEPS}", "--trainer.val_check_interval=20"),
+            *(f"--trainer.max_steps={STEPS}", "--trainer.val_check_interval=15"),
         ]
         self.checkpoints_are: dict[str, object] = {"every_n_steps": 10}
 
@@ -66,6 +66,7 @@ class Phase:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def _callbacks(self, **killed: object) -> list[str]:

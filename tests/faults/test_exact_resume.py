@@ -1,5 +1,6 @@
 """A run that was killed and resumed ends as one that was not, bit for bit, in each phase."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,10 @@ def undisturbed(
 def test_a_killed_run_goes_on_exactly(
     undisturbed: tuple[str, Phase], make_phase: Callable[..., Phase], tmp_path: Path
 ) -> None:
-    """Killed in the 24th step, of which the checkpoint after the 20th knows nothing; the last rank is killed."""
+    """Killed in the 24th step, of which the checkpoint after the 20th knows nothing; the last rank is killed.
+
+    Between a validation before, and one after.
+    """
     name, whole = undisturbed
     killed = make_phase(name, tmp_path / "killed", whole.processes)
     status, _ = killed.run(moment="on_after_backward", step=23, rank=whole.processes - 1)
@@ -77,3 +81,18 @@ def test_without_a_checkpoint_auto_starts_anew_and_a_damaged_one_is_passed_over(
     assert f"going on from {older}" in said
     assert phase.weights == made
     assert phase.checkpoints[-1].read_bytes() != newer.read_bytes()[:-500]
+
+
+def test_a_second_run_in_the_same_folder_is_refused(make_phase: Callable[..., Phase], tmp_path: Path) -> None:
+    """As where a job was put back into its queue before it had ended."""
+    phase = make_phase("adapter", tmp_path / "run")
+    assert phase.run("--trainer.max_steps=10", "--trainer.limit_val_batches=0")[0] == 0
+    first = phase.start("--trainer.max_steps=100000", "--trainer.limit_val_batches=0", "--resume=auto")
+    while len(losses(phase.folder)) < 12:
+        time.sleep(0.05)
+        assert first.poll() is None
+    status, said = phase.run("--trainer.max_steps=100000", "--trainer.limit_val_batches=0", "--resume=auto")
+    first.kill()
+    first.communicate()
+    assert status == 2, said[-3000:]
+    assert f"another run writes its checkpoints into {phase.checkpoints[0].parent}" in said

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from abair_pl.batch import RestorationBatch
 from abair_pl.models.presets import PRESETS, BackboneConfig
 from abair_pl.modules.optimization import OptimizationConfig
+from abair_pl.modules.trainer import PhaseTrainer
 
 
 class Batches(Dataset[RestorationBatch]):
@@ -70,7 +71,7 @@ def make_trainer(tmp_path: Path) -> Callable[..., L.Trainer]:
             "log_every_n_steps": 1,
             "default_root_dir": tmp_path,
         }
-        return L.Trainer(**{**defaults, **options})
+        return PhaseTrainer(**{**defaults, **options})
 
     return make
 

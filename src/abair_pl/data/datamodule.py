@@ -1,6 +1,7 @@
 """The LightningDataModule: shards on the CPU, degradations on the device."""
 
 import hashlib
+import signal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
 from abair_pl.data.augment import Augmentation
+from abair_pl.data.batch_split import BatchSplit, TrainerOfSplit, split_batch
 from abair_pl.data.manifest import MANIFEST_NAME, file_sha256
 from abair_pl.data.streaming.beside import digest_of, layout_of, samples_in
 from abair_pl.data.streaming.collate import PhotoSample, collate
@@ -39,6 +41,8 @@ class RestorationDataModule(L.LightningDataModule):
             measure each sample once; from URLs, set cache_dir. A broken sample ends the run: see :class:`ExactStream`.
         test: Shards to test on; those of ``val`` if left out.
         batch_size: Photographs in an optimizer step, over all devices and accumulated batches together.
+        device_batch_size: The most photographs that a device takes at once; what is over is accumulated. No limit if
+            left out. Whatever the split, trainer.val_check_interval counts optimizer steps.
         patch_px: Side of the training patches.
         val_patch_px: Side of the centre crops that validation measures.
         workers: Loader processes for each device.
@@ -59,6 +63,7 @@ class RestorationDataModule(L.LightningDataModule):
         val: str | list[str],
         test: str | list[str] | None = None,
         batch_size: int = 32,
+        device_batch_size: int | None = None,
         patch_px: int = 128,
         val_patch_px: int = 256,
         workers: int = 4,
@@ -75,6 +80,7 @@ class RestorationDataModule(L.LightningDataModule):
         self.val = val
         self.test = test
         self.batch_size = batch_size
+        self.device_batch_size = device_batch_size
         self.patch_px = patch_px
         self.val_patch_px = val_patch_px
         self.workers = workers
@@ -86,9 +92,11 @@ class RestorationDataModule(L.LightningDataModule):
         self.stopwatch = Stopwatch()
         self._made: Synthesis | None = None
         self._record = StreamRecord()
-        for name, least in _LEAST.items():
-            if getattr(self, name) < least:
-                message = f"data.{name} is {getattr(self, name)}; expected at least {least}"
+        self._split = TrainerOfSplit()
+        least = _LEAST if device_batch_size is None else {**_LEAST, "device_batch_size": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                message = f"data.{name} is {getattr(self, name)}; expected at least {value}"
                 raise InputError(message)
         if not 0.0 <= max_broken_share <= 1.0:
             message = f"data.max_broken_share is {max_broken_share}; expected a share in [0, 1]"
@@ -106,6 +114,9 @@ class RestorationDataModule(L.LightningDataModule):
                 self._record = StreamRecord()
                 sources = self._sources()
                 self._check_shards(sources)
+                split = self._split_batch()
+                self._split.set_up(self.trainer, split)
+                rank_zero_info(str(split))
                 if layout_of([shard for source in sources for shard in source.shards]) != "paired":
                     _ = self.made.synthesizer
                     if self.made.left_out:
@@ -145,12 +156,10 @@ class RestorationDataModule(L.LightningDataModule):
                     "--samples-per-shard"
                 )
                 raise ShardError(message)
-        parts = ranks * self._accumulation
-        split = f"{ranks} devices x {self._accumulation} accumulated batches"
-        if self.batch_size % parts:
-            message = f"batch_size {self.batch_size} does not divide over {split}; choose a multiple of {parts}"
-            raise InputError(message)
-        rank_zero_info(f"batch of {self.batch_size} = {split} x {self.batch_size // parts}")
+
+    def _split_batch(self) -> BatchSplit:
+        given = self._split.given(self.trainer) if self.trainer else 1
+        return split_batch(self.batch_size, self._world_size, self.device_batch_size, given)
 
     def _check_measured(self, shards: list[str]) -> None:
         samples_in(shards)
@@ -167,16 +176,10 @@ class RestorationDataModule(L.LightningDataModule):
         return self.trainer.world_size if self.trainer else 1
 
     @property
-    def _accumulation(self) -> int:
-        return self.trainer.accumulate_grad_batches if self.trainer else 1
-
-    @property
-    def _device_batch_size(self) -> int:
-        return self.batch_size // (self._world_size * self._accumulation)
-
-    @property
     def _val_batch_size(self) -> int:
-        return max(self._device_batch_size // 4, 1)  # each photograph is degraded in several ways
+        given = self._split.given(self.trainer) if self.trainer else 1
+        share = self.batch_size // (self._world_size * given)
+        return max(min(share, self.device_batch_size or share) // 4, 1)  # each photograph is degraded in several ways
 
     @property
     def _rank(self) -> int:
@@ -204,6 +207,8 @@ class RestorationDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PhotoSample]:
         """An endless loader; the trainer counts steps. It goes on where training stands whenever it is iterated."""
+        if self.trainer is not None:
+            self._split.recount(self.trainer)
         stream = TrainStream(
             self._sources(),
             Augmentation(self.patch_px, random=True),
@@ -216,7 +221,7 @@ class RestorationDataModule(L.LightningDataModule):
             self._record.resume(self._stream_settings(), self._rank),
         )
         # Workers take over the position when they start, so they are started anew for each iteration.
-        return self._loader(stream, self._device_batch_size, persistent_workers=False, part="data")
+        return self._loader(stream, self._split_batch().each, persistent_workers=False, part="data")
 
     def _stream_settings(self) -> dict[str, Any]:
         """What the positions in a checkpoint depend on."""
@@ -226,11 +231,13 @@ class RestorationDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """The position of the training stream on all ranks, for a checkpoint (Lightning calls this on each rank)."""
-        return self._record.state(self._stream_settings(), self._rank)
+        accumulated = self.trainer.accumulate_grad_batches if self.trainer else 1
+        return {**self._record.state(self._stream_settings(), self._rank), "accumulated": accumulated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at the position of a checkpoint when the training loader is made."""
         self._record.load(state_dict)
+        self._split.load(state_dict.get("accumulated", 0))
 
     def _note(self, batch: PhotoBatch) -> None:
         """Remember how far training has come, for the next checkpoint."""
@@ -266,7 +273,8 @@ class RestorationDataModule(L.LightningDataModule):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=persistent_workers,
-            worker_init_fn=_use_one_thread,
+            worker_init_fn=_set_up_worker,
+            generator=torch.Generator(),  # or each loader would take a number from the random state of the training
             stopwatch=self.stopwatch,
             part=part,
         )
@@ -282,6 +290,11 @@ class RestorationDataModule(L.LightningDataModule):
         return self.made.evaluation(batch)
 
 
-def _use_one_thread(worker: int) -> None:
-    """Keep a loader's process from starting as many threads as there are cores (PyTorch's it limits itself)."""
-    cv2.setNumThreads(0)
+def _set_up_worker(worker: int) -> None:
+    """Keep a loader's process from starting many threads, and leave it to the trainer to end it.
+
+    Schedulers and terminals send signals to loaders' processes, too.
+    """
+    cv2.setNumThreads(0)  # PyTorch's it limits itself
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

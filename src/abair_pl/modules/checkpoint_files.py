@@ -71,12 +71,21 @@ def _newest_first(place: Path) -> Iterator[Path]:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint: every byte of it is read; None for a whole one."""
+    """What is wrong with a checkpoint: every byte of it is read; None for a whole one.
+
+    Raises:
+        InputError: It cannot be read, which says nothing about it.
+    """
+    if not path.is_file():
+        return "it is no file"
     try:
         with zipfile.ZipFile(path) as archive:
             if (member := archive.testzip()) is not None:
                 return f"{member} in it has another checksum"
         torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except OSError as error:
+        message = f"{path} cannot be read ({error.strerror}); expected a readable checkpoint: see to the file system"
+        raise InputError(message) from error
     except Exception as error:  # whatever zipfile and torch say to bytes that may be anything
         return one_line(str(error)).partition(". ")[0] or type(error).__name__
     return None

@@ -19,8 +19,8 @@ class GuardConfig:
     """What is done about steps that go wrong; the same on all ranks, as they judge the same numbers.
 
     Attributes:
-        max_loss_factor: A step whose loss is more than this many times the running mean is skipped, as is one whose
-            loss or gradient is not finite.
+        max_loss_factor: A step whose loss is more than this many times the running mean, and more than losses were
+            after the first hundred steps, is skipped, as is one whose loss or gradient is not finite.
         restore_after: Steps skipped in a row, after which weights, optimizer and moving average go back to the last
             checkpoint; the data goes on.
         fail_after: Steps skipped in a row, after which training fails.
@@ -63,6 +63,7 @@ class GuardState:
 
     Attributes:
         mean: Running mean of the losses of good steps.
+        start: The running mean when exploding losses were first looked for.
         good: Good steps so far.
         skipped: Skipped steps so far.
         skipped_in_a_row: Of these the last ones.
@@ -70,6 +71,7 @@ class GuardState:
     """
 
     mean: float = 0.0
+    start: float = 0.0
     good: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
@@ -98,11 +100,14 @@ class StepGuard:
             gradient_norm: Of the gradient as it is averaged over all ranks, before clipping.
         """
         state, config = self.state, self.config
-        explodes = state.good >= _WARMUP_STEPS and loss > config.max_loss_factor * state.mean
+        limit = max(config.max_loss_factor * state.mean, state.start)
+        explodes = state.good >= _WARMUP_STEPS and loss > limit
         if math.isfinite(loss) and math.isfinite(gradient_norm) and not explodes:
             state.good += 1
             share = max(_SHARE, 1.0 / state.good)
             state.mean += share * (loss - state.mean)
+            if state.good == _WARMUP_STEPS:
+                state.start = state.mean
             state.skipped_in_a_row = 0
             return Verdict.TAKE
         state.skipped += 1

@@ -27,6 +27,7 @@ class LastGood:
             tensors: Weights that are trained, and their averages.
             optimizer: What trains them.
         """
+        self._tensors, self._optimizer = [], {}  # before there are two of them
         self._tensors = [tensor.detach().cpu().clone() for tensor in tensors]
         self._optimizer = _on_cpu(optimizer.state_dict())
 

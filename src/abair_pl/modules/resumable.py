@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from abair_pl.errors import InputError, PreemptedError, TrainingError
 from abair_pl.modules.callbacks.averaging import ExponentialMovingAverage
+from abair_pl.modules.callbacks.checkpoints import RollingCheckpoint
 from abair_pl.modules.guard import GuardConfig, StepGuard, Verdict
 from abair_pl.modules.last_good import LastGood
 from abair_pl.modules.sharding import whole
@@ -81,9 +82,9 @@ class ResumableModule(L.LightningModule):
         """
         parameters = [parameter for parameter in self.parameters() if parameter.grad is not None]
         norm = whole(nn.utils.get_total_norm([each.grad for each in parameters if each.grad is not None]))
-        loss = self._agree(torch.stack(self._losses).mean(), norm)
+        found = self._agree(torch.stack(self._losses).mean(), norm)
         self._losses.clear()
-        verdict = self.guard.judge(*loss)
+        verdict = self.guard.judge(*found)
         self.log("train/gradient_norm", norm)
         self.log("train/skipped_steps", float(self.guard.state.skipped))
         if verdict is Verdict.TAKE:
@@ -93,7 +94,7 @@ class ResumableModule(L.LightningModule):
         optimizer.zero_grad(set_to_none=True)
         if verdict is Verdict.RESTORE:
             self.last_good.bring_back(self._trained_tensors(), optimizer)
-        self._tell(verdict, *loss)
+        self._tell(verdict, *found)
 
     def _agree(self, loss: Tensor, norm: Tensor) -> tuple[float, float]:
         """The loss over all ranks, and the norm; whether any rank was told to stop becomes :attr:`stop_agreed`."""
@@ -116,8 +117,8 @@ class ResumableModule(L.LightningModule):
         if verdict is Verdict.FAIL:
             message = (
                 f"{state.skipped_in_a_row} steps in a row had losses or gradients that are not finite or explode, the "
-                f"last, step {step}, {found}; lower the learning rate, or train in float32 (--trainer.precision "
-                "32-true), and go on from a checkpoint"
+                f"last, step {step}, {found}; go on from a checkpoint in float32 (--trainer.precision 32-true), or "
+                "start anew with a lower learning rate"
             )
             raise TrainingError(message)
         if verdict is Verdict.RESTORE:
@@ -149,14 +150,21 @@ class ResumableModule(L.LightningModule):
             if self.stop_agreed:
                 self._stop()
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether checkpoints are written that ``--resume auto`` finds."""
+        return any(isinstance(each, RollingCheckpoint) for each in self.trainer.checkpoint_callbacks)
+
     def _stop(self) -> None:
         name = signal.Signals(self.stop_agreed).name
-        message = f"stopped by {name} at step {self.global_step}; go on with --resume auto"
+        advice = "go on with --resume auto" if self.can_go_on else "without a RollingCheckpoint nothing was written"
+        message = f"stopped by {name} at step {self.global_step}; {advice}"
         raise PreemptedError(message)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was counted, and leave out frozen weights, which the bundle has."""
         checkpoint["samples_seen"] = self.samples_seen
+        checkpoint["max_steps"] = self.trainer.max_steps
         checkpoint["guard"] = self.guard.state_dict()
         frozen = {name for name, value in self.named_parameters() if not value.requires_grad}
         for state in _STATES:
@@ -178,6 +186,12 @@ class ResumableModule(L.LightningModule):
                     "--ckpt_path only go on with the same run: start from weights with --model.init_from BUNDLE"
                 )
                 raise InputError(message)
+        steps, own_steps = checkpoint.get("max_steps"), self.trainer.max_steps
+        if steps not in (None, own_steps) and self.trainer.state.fn == "fit":
+            rank_zero_warn(
+                f"the checkpoint is of a run of {steps} steps, this one has {own_steps}: the learning rate goes on in "
+                f"the schedule of {own_steps}, and may jump"
+            )
         self.samples_seen = checkpoint.get("samples_seen", 0)
         self.has_weights = True
         if "guard" in checkpoint:

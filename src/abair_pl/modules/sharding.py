@@ -57,8 +57,8 @@ def gather(module: nn.Module) -> None:
     for part in module.modules():
         for name, parameter in list(part._parameters.items()):
             if isinstance(parameter, DTensor):
-                whole = parameter.full_tensor().detach().clone()
-                part._parameters[name] = nn.Parameter(whole, requires_grad=parameter.requires_grad)
+                gathered = parameter.full_tensor().detach().clone()
+                part._parameters[name] = nn.Parameter(gathered, requires_grad=parameter.requires_grad)
 
 
 def whole(value: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, Literal, cast
 
 import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities import rank_zero_info
 
 from abair_pl.errors import InputError
@@ -13,6 +14,13 @@ from abair_pl.modules.callbacks.checkpoints import RollingCheckpoint
 from abair_pl.modules.checkpoint_files import AtomicCheckpointIO, newest_checkpoint
 
 Resume = Literal["auto", "never"]
+
+
+class _NoSignals(_SignalConnector):
+    """Listens to nothing: Lightning's handlers call other ranks from inside a handler; PreemptionHandler listens."""
+
+    def register_signal_handlers(self) -> None:
+        """Leave all as they are; there is nothing to put back, then."""
 
 
 class PhaseTrainer(L.Trainer):
@@ -26,6 +34,7 @@ class PhaseTrainer(L.Trainer):
         super().__init__(*arguments, **options)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
+        self._signal_connector = _NoSignals(self)
 
     def fit(self, model: Any, *arguments: Any, resume: Resume = "never", **options: Any) -> None:
         """Train a phase.

@@ -1,5 +1,6 @@
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import distributed
@@ -9,10 +10,11 @@ from abair_pl.data.streaming.ranks import add, first_to_say, gather
 
 
 @pytest.fixture(autouse=True)
-def _store(monkeypatch: pytest.MonkeyPatch) -> None:
+def store(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What ranks share, in this process."""
-    store = distributed.HashStore()  # type: ignore[attr-defined]
-    monkeypatch.setattr(distributed.distributed_c10d, "_get_default_store", lambda: store)
+    made = distributed.HashStore()  # type: ignore[attr-defined]
+    monkeypatch.setattr(distributed.distributed_c10d, "_get_default_store", lambda: made)
+    return made
 
 
 def test_one_process_hears_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +26,13 @@ def test_rank_zero_hears_all_in_their_order() -> None:
     assert gather("a", [2], 2, 3) is None
     assert gather("a", [1], 1, 3) is None
     assert gather("a", [0], 0, 3) == [[0], [1], [2]]
-    assert gather("a", [0], 0, 3) == [[0], [1], [2]]
+
+
+def test_what_was_heard_takes_no_room(store: Any) -> None:
+    before = store.num_keys()
+    gather("a", [1], 1, 2)
+    gather("a", [0], 0, 2)
+    assert store.num_keys() == before
 
 
 def test_rank_zero_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

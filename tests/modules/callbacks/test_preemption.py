@@ -104,7 +104,7 @@ def test_a_signal_ends_the_run_at_the_end_of_the_step(
     """In validation at the end of the batch; the handlers come back here, too."""
     before = handlers()
     watch = Watch((moment, number))
-    with pytest.raises(PreemptedError, match=rf"^stopped by {number.name} at step {step}; go on with --resume auto"):
+    with pytest.raises(PreemptedError, match=rf"^stopped by {number.name} at step {step}; without a Rolling"):
         fit(module, batches, callbacks=[watch], **OPTIONS)
     assert handlers() == before
     assert module.global_step == step
@@ -126,7 +126,7 @@ def test_a_thread_may_train_but_does_not_listen() -> None:
 
     def start() -> None:
         try:
-            PreemptionHandler().on_train_start(*both(0))
+            PreemptionHandler().setup(*both(0), "fit")
         except Exception as error:
             failed.append(error)
 
@@ -135,23 +135,25 @@ def test_a_thread_may_train_but_does_not_listen() -> None:
     thread.join()
     assert not failed
     assert handlers() == before
-    PreemptionHandler().on_train_start(*both(0))
+    PreemptionHandler().setup(*both(0), "fit")
     assert listening() == [True, True]
 
 
 def test_a_signal_is_noted() -> None:
     trainer, module = both(0)
     module.stop_signal = 0
-    PreemptionHandler().on_train_start(trainer, module)
-    for number in SIGNALS:
+    PreemptionHandler().setup(trainer, module, "fit")
+    for number, noted in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGUSR1, signal.SIGUSR1)):
         os.kill(os.getpid(), number)
-        assert module.stop_signal == number
+        assert module.stop_signal == noted
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert module.stop_signal == signal.SIGUSR1, "which puts a job back into its queue, whatever follows"
 
 
 def both(stop_agreed: int, first: bool = True) -> tuple[Any, Any]:
     """A trainer, on the first rank or not, and a module, which was told to stop."""
     state = SimpleNamespace(fn="fit")
-    return SimpleNamespace(is_global_zero=first, state=state), SimpleNamespace(stop_agreed=stop_agreed)
+    return SimpleNamespace(is_global_zero=first, state=state), SimpleNamespace(stop_agreed=stop_agreed, can_go_on=True)
 
 
 @pytest.fixture

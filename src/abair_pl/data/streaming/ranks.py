@@ -36,7 +36,10 @@ def gather(name: str, value: Any, rank: int, world_size: int) -> list[Any] | Non
     except RuntimeError:
         _log.warning("%s: not all of %d ranks answered in %s s", name, world_size, WAIT.total_seconds())
         return None
-    return [json.loads(store.get(key)) for key in keys]
+    values = [json.loads(store.get(key)) for key in keys]
+    for key in keys:
+        store.delete_key(key)
+    return values
 
 
 def add(name: str, amount: int) -> int:

@@ -37,6 +37,11 @@ class ExponentialMovingAverage(WeightAveraging):
         """Put the averages in place for what is saved, also where a checkpoint said that all steps were done."""
         self._copy_average_to_current(pl_module)
 
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *arguments: Any) -> None:
+        """Average, unless the step was skipped."""
+        if pl_module.guard.state.skipped_in_a_row == 0:
+            super().on_train_batch_end(trainer, pl_module, *arguments)
+
     @torch.no_grad()
     def _average(self, averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
         steps = float(count)

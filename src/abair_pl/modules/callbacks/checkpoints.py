@@ -1,11 +1,13 @@
 """Checkpoints to go on from: every few steps, before each validation, and when a run is told to stop."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
+from abair_pl.atomic import locked
 from abair_pl.data.streaming.sources import is_remote
 from abair_pl.errors import InputError
 from abair_pl.modules.checkpoint_files import checkpoint_file, keep_newest, new_run, set_aside_after
@@ -39,6 +41,7 @@ class RollingCheckpoint(Checkpoint):
         self.validation_due = False
         self.dirpath: Path | None = None  # of this run; ModelCheckpoint's name for it
         self._saved_step = -1
+        self._held = ExitStack()
 
     def place(self, root: str | Path, phase: str) -> Path:
         """The folder of all runs of a phase.
@@ -56,7 +59,14 @@ class RollingCheckpoint(Checkpoint):
         return (self.folder or Path(root) / "checkpoints") / phase.replace("/", "-")
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the folder of the checkpoint that the run goes on from, or a new one."""
+        """Take the folder of the checkpoint that the run goes on from, or a new one.
+
+        Raises:
+            InputError: Another run writes there, or validations are counted by a clock, which ranks read differently.
+        """
+        if cast("Any", trainer)._val_check_time_interval is not None:
+            message = "trainer.val_check_interval is a time; expected a number of steps, the same on all ranks"
+            raise InputError(message)
         place = self.place(trainer.default_root_dir, cast("Any", pl_module).phase)
         resumed = Path(trainer.ckpt_path).parent if trainer.ckpt_path else None
         self._saved_step = -1
@@ -67,6 +77,27 @@ class RollingCheckpoint(Checkpoint):
         else:
             made = new_run(place) if trainer.is_global_zero else None
             self.dirpath = trainer.strategy.broadcast(made)
+        if self.dirpath is not None and trainer.is_global_zero:
+            self._hold(self.dirpath)
+
+    def _hold(self, folder: Path) -> None:
+        """Keep other runs from writing here, until this one ends, however it does."""
+        try:
+            self._held.enter_context(locked(folder, wait=False, tidy=True))
+        except BlockingIOError:
+            message = (
+                f"another run writes its checkpoints into {folder}; expected one at a time: wait for it, or set "
+                "another --trainer.default_root_dir"
+            )
+            raise InputError(message) from None
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Let other runs write here."""
+        self._held.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Let other runs write here."""
+        self._held.close()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Set aside what the run had written after the step that it goes on from."""

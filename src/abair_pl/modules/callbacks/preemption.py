@@ -25,32 +25,35 @@ class PreemptionHandler(Callback):
     not: it is also what ``scancel`` sends, and where SLURM takes a node away for another job it does so itself.
     """
 
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen."""
-        self._listen(pl_module)
+    def __init__(self) -> None:
+        self._before: dict[signal.Signals, Any] = {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listen."""
-        self._listen(pl_module)
-
-    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Listen, in training only."""
-        if trainer.state.fn == "fit":
-            self._listen(pl_module)
-
-    def _listen(self, module: Any) -> None:
-        if threading.current_thread() is not threading.main_thread():
+        if stage != "fit" or threading.current_thread() is not threading.main_thread():
             return
+        module = cast("Any", pl_module)
 
         def note(signal_number: int, frame: Any) -> None:
-            module.stop_signal = signal_number
+            if module.stop_signal != signal.SIGUSR1:  # which counts, whatever follows
+                module.stop_signal = signal_number
 
         for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, note)
+            self._before[number] = signal.signal(number, note)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Put back what listened before."""
+        self._put_back()
+
+    def _put_back(self) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Put a job of SLURM's back into its queue, when it stops because its time is over."""
-        stopped = isinstance(exception, PreemptedError) and cast("Any", pl_module).stop_agreed == signal.SIGUSR1
+        self._put_back()
+        module = cast("Any", pl_module)
+        stopped = isinstance(exception, PreemptedError) and module.can_go_on and module.stop_agreed == signal.SIGUSR1
         if stopped and trainer.is_global_zero and "SLURM_JOB_ID" in os.environ:
             _requeue()
 
