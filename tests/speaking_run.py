@@ -16,7 +16,7 @@ from abair_pl import training
 from abair_pl.cli import main
 from abair_pl.errors import InputError, TrainingError
 
-RANK = int(os.environ["RANK"])
+RANK = int(os.environ.get("RANK", "0"))
 
 
 def wait_for_word() -> None:

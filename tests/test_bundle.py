@@ -171,7 +171,7 @@ def test_a_missing_adapter_file_is_a_bundle_error_when_a_target_is_checked(bundl
     file = bundle_copy / "adapters" / "haze" / "adapter_model.safetensors"
     file.unlink()
     assert not Bundle.open(bundle_copy).estimator_is_current
-    with pytest.raises(BundleError, match=f"{file} cannot be read"):
+    with pytest.raises(BundleError, match=f"{file} is missing"):
         check_target(bundle_copy, bundle, with_adapters=True)
 
 

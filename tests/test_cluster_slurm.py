@@ -107,6 +107,23 @@ def test_an_adapter_too_many_names_what_is_missing(
         submit("--array=1-1", "scripts/slurm/adapters.sbatch", shards=sample_shards)
 
 
+@pytest.mark.parametrize("form", [["--config", "{}"], ["--config={}"]])
+def test_configurations_come_before_what_changes_them(cluster: Path, form: list[str]) -> None:
+    shown = cluster / "bin" / "srun"
+    shown.parent.mkdir()
+    shown.write_text('#!/bin/bash\necho "$@"\n')
+    shown.chmod(0o755)
+    environment = {
+        **{**os.environ, "PATH": f"{shown.parent}:{os.environ['PATH']}"},
+        **{"SLURM_NNODES": "2", "SLURM_NTASKS_PER_NODE": "4", "SLURM_RESTART_COUNT": "1"},
+    }
+    configs = [word.format(file) for file in ("a.yaml", "b.yaml") for word in form]
+    command = ["bash", "scripts/slurm/fit.sh", "job", "--data.workers=2", *configs]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    options = ["--trainer.num_nodes=2", "--trainer.devices=4", "--data.workers=2", "--resume", "auto"]
+    assert done.stdout.split()[2:] == ["fit", "--config=a.yaml", "--config=b.yaml", *options]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [(["rain"], "rain is no option; expected --NAME VALUE"), (["--data.workers"], "--data.workers needs a value")],

@@ -3,7 +3,16 @@ import pickle
 import pytest
 
 from abair_pl import errors
-from abair_pl.errors import AbairError, BundleError, ImageError, InputError, ShardError, TrainingError, unknown_name
+from abair_pl.errors import (
+    AbairError,
+    BundleError,
+    ImageError,
+    InputError,
+    ShardError,
+    TrainingError,
+    one_line,
+    unknown_name,
+)
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BaseException)]
 
@@ -40,3 +49,7 @@ def test_unknown_name_lists_the_known_and_guesses_only_where_one_is_near(name: s
     error = unknown_name(name, "preset", iter(["tiny", "small"]))
     assert type(error) is InputError
     assert str(error) == said
+
+
+def test_one_line_has_nothing_that_a_terminal_obeys() -> None:
+    assert one_line("a\x1b]0;owned\x07 b\n  c") == "a?]0;owned? b c"

@@ -9,6 +9,7 @@ configs=()
 options=("trainer.num_nodes=$SLURM_NNODES" "trainer.devices=$SLURM_NTASKS_PER_NODE")
 while (($#)); do
   case $1 in
+    --config=*) configs+=("${1#--config=}") && shift ;;
     --*=*) options+=("${1#--}") && shift ;;
     --config) configs+=("${2:?--config needs a file}") && shift 2 ;;
     --*) options+=("${1#--}=${2?$1 needs a value}") && shift 2 ;;

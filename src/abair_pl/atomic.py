@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 _PARTIAL = ".partial"
@@ -140,6 +141,14 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text)
 
 
+def _lock_file(path: Path) -> IO[bytes]:
+    """A file to hold a lock on; no link is followed, no pipe waited for, and nothing that is in it lost."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    return os.fdopen(os.open(path, flags, 0o666), "rb", buffering=0)
+
+
 @contextmanager
 def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[bool]:
     """Hold a folder, made where there is none, for writing against other processes.
@@ -161,7 +170,7 @@ def locked(folder: Path, wait: bool = True, tidy: bool = False) -> Iterator[bool
     path, held = folder / ".lock", True
     with ExitStack() as stack:
         while True:
-            lock = stack.enter_context(path.open("w"))
+            lock = stack.enter_context(_lock_file(path))
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -14,7 +14,7 @@ from abair_pl.atomic import locked, replacing, scratch
 from abair_pl.bundle_config import BundleConfig, read_config, write_config
 from abair_pl.bundle_files import BACKBONE_FILE as BACKBONE_FILE
 from abair_pl.bundle_files import ESTIMATOR_FILE as ESTIMATOR_FILE
-from abair_pl.bundle_files import check_part, copy_bundle, digests_of, standing
+from abair_pl.bundle_files import check_file, check_part, copy_bundle, digests_of, standing
 from abair_pl.bundle_output import check_output, is_free
 from abair_pl.bundle_repair import settled
 from abair_pl.errors import BundleError, InputError
@@ -88,6 +88,8 @@ class Bundle:
             BundleError: A file is missing, or another one.
         """
         folder, digests = self._standing_adapter(name), self.config.adapter_files.get(name, {})
+        for file in ADAPTER_FILES:
+            check_file(self.path, folder / file)
         check_part(self.path, folder, digests)
         return folder
 

@@ -90,6 +90,9 @@ def read_config(path: Path) -> BundleConfig:
     if not os.path.lexists(file):
         raise _missing(path)
     check_file(path, file)
+    if not (path / "adapters").resolve().is_relative_to(path.resolve()):
+        message = f"{path / 'adapters'} leads out of the bundle; expected a folder in it: copy it without links"
+        raise BundleError(message)
     try:
         values = read_json(file)
         if values["version"] == FORMAT_VERSION:

@@ -98,12 +98,20 @@ def settle(bundle: Path, part: Path, digests: Digests) -> None:
 def copy_bundle(base: Path, path: Path) -> None:
     """Copy a bundle, without hidden files and what links lead to outside of it; ``config.json`` comes last.
 
-    Files that an interrupted copy has left are replaced.
+    Links to folders, which may go round in circles, are followed where they are adapters only. Files that an
+    interrupted copy has left are replaced.
     """
+    inside = base.resolve()
+
+    def is_copied(entry: Path) -> bool:
+        if entry.name.startswith(".") or not entry.resolve().is_relative_to(inside):
+            return False
+        if entry.is_dir():
+            return not entry.is_symlink() or entry.parent == base / "adapters"
+        return entry.is_file()
 
     def left_out(folder: str, names: list[str]) -> list[str]:
-        inside = base.resolve()
-        return [n for n in names if n.startswith(".") or not Path(folder, n).resolve().is_relative_to(inside)]
+        return [name for name in names if not is_copied(Path(folder, name))]
 
     path.mkdir(parents=True, exist_ok=True)
     with scratch(path) as folder:
@@ -121,6 +129,7 @@ def digests_of(part: Path, names: Iterable[str]) -> dict[str, str]:
     """
     digests = {}
     for name in names:
+        check_file(part, part / name)
         try:
             digests[name] = file_sha256(part / name)
         except OSError as error:

@@ -61,7 +61,11 @@ def unknown_name(name: str, kind: str, known: Iterable[str]) -> InputError:
 
 
 def one_line(message: str) -> str:
-    """A message that may span lines, as one; of an error from a loader's worker, only what the error said."""
+    """A message that may span lines, as one, without what a terminal might obey.
+
+    Of an error from a loader's worker, only what the error said.
+    """
     if message.startswith("Caught ") and " in DataLoader worker process" in message:
         message = message.strip().splitlines()[-1].partition(": ")[2]
-    return " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if line.strip())
+    text = " ".join(line.strip().removeprefix("- ") for line in message.splitlines() if line.strip())
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -23,7 +23,7 @@ from abair_pl.modules.loggers import finish_run, make_loggers, open_run
 from abair_pl.modules.pretrain import PretrainModule
 from abair_pl.modules.tracking import RunIdentity, TrackingConfig, going_on, identify, wandb_loggers, without_secrets
 from abair_pl.modules.trainer import PhaseTrainer, checked, resume_from
-from abair_pl.training_errors import explained, loaders_ended_on_failure, speak
+from abair_pl.training_errors import explained, loaders_ended_with_a_failure, speak
 
 __all__ = ["AdapterModule", "EstimatorModule", "PretrainModule", "RestorationDataModule", "run_trainer"]
 
@@ -110,7 +110,7 @@ def run_trainer(arguments: ArgsType) -> None:
     """
     before, failed = open_run(), True
     try:
-        with loaders_ended_on_failure():
+        with loaders_ended_with_a_failure():
             AbairCLI(
                 RestorationModule,
                 RestorationDataModule,

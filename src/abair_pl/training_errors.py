@@ -1,9 +1,11 @@
 """What ends a training, in one line: whoever of several processes knows the reason says it."""
 
 import argparse
+import atexit
 import errno
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,15 +81,19 @@ def speak(error: AbairError) -> None:
 
 
 @contextmanager
-def loaders_ended_on_failure() -> Iterator[None]:
-    """End the processes of loaders at once where a run fails or stops; they may be waiting for a download."""
-    before = set(multiprocessing.active_children())
+def loaders_ended_with_a_failure() -> Iterator[None]:
+    """Where a run fails or stops, end its loaders' processes with this one; they may be waiting for a download."""
     try:
         yield
     except BaseException:
-        for worker in set(multiprocessing.active_children()) - before:
-            worker.kill()
+        atexit.register(_end_children)  # not now: PyTorch takes the end of a loader's process as an error
         raise
+
+
+def _end_children() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def _is_distributed() -> bool:

@@ -121,6 +121,36 @@ def test_no_steps_leave_the_dry_run_out(pretrain: Path, small: list[str], capsys
     assert "left out by --steps 0" in capsys.readouterr().out
 
 
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A job script of one task with one GPU."""
+    script = tmp_path / "job.sbatch"
+    script.write_text("#SBATCH --nodes=1\n#SBATCH --gpus-per-node=1\n#SBATCH --signal=USR1@120\n")
+    return script
+
+
+@pytest.mark.usefixtures("failing")
+@pytest.mark.parametrize("accelerator", ["gpu", "auto"])
+def test_a_login_node_is_not_judged(
+    accelerator: str,
+    script: Path,
+    pretrain: Path,
+    small: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    run = [*small, f"trainer.accelerator={accelerator}", "trainer.precision=16-mixed", "trainer.devices=1"]
+    assert doctor(config=[pretrain], override=run, sbatch=script) == 0
+    page = capsys.readouterr().out
+    assert "those of the job, not of this machine" in page
+    assert "left out, as this machine has no GPU" in page
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert doctor(config=[pretrain], override=run, sbatch=script, steps=0) == 1
+    assert "those of the job" not in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("failing")
 @pytest.mark.parametrize(
     ("strategy", "devices", "mark"), [("auto", 1, "problem"), ("fsdp", 2, "warning"), ("ddp", 2, "problem")]

@@ -46,12 +46,42 @@ def test_cores_that_are_taken_away_are_not_counted(monkeypatch: pytest.MonkeyPat
     assert check_machine().facts["cpu_cores_usable"] == 1
 
 
-def test_memory_is_that_of_the_control_group_if_it_is_less(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("1073741824\n")
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job" / "memory.max").write_text("max\n")
-    monkeypatch.setattr(machine, "_control_groups", lambda: [tmp_path / "job", tmp_path])
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder for control groups, of which this process is in none yet, in no job."""
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(machine, "_MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("membership", "root", "name", "unlimited"),
+    [
+        ("0::/job/step", ".", "memory.max", "max"),
+        ("5:cpu,memory:/job/step\n0::/", "memory", "memory.limit_in_bytes", "9223372036854771712"),
+    ],
+)
+def test_memory_is_that_of_the_control_group_if_it_is_less(
+    membership: str, root: str, name: str, unlimited: str, groups: Path
+) -> None:
+    whole = memory_bytes()
+    (groups / "membership").write_text(f"3:cpuset:/other\n{membership}\n")
+    step = groups / root / "job" / "step"
+    step.mkdir(parents=True)
+    (step / name).write_text(f"{unlimited}\n")
+    assert memory_bytes() == whole
+    (step.parent / name).write_text("1073741824\n")
     assert memory_bytes() == 2**30
+
+
+@pytest.mark.usefixtures("groups")
+def test_memory_is_that_of_the_job_if_it_is_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = memory_bytes()
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1024")
+    assert memory_bytes() == 2**30
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "0")
+    assert memory_bytes() == whole
 
 
 def test_gpus_are_told_with_memory_and_precisions(gpus: Callable[..., None]) -> None:

@@ -115,6 +115,16 @@ def test_folder_of_checkpoints_and_cache_of_shards(
     assert places[2] == {**places[2], "path": str(tmp_path / "cache"), "needed_bytes": 2_000_000_000}
 
 
+@pytest.mark.parametrize(("held", "left"), [(0, 2000), (1500, 500), (2500, 0)])
+def test_what_the_cache_holds_needs_no_room(
+    held: int, left: int, plan: Plan, big: Measures, change: Callable[..., Plan], tmp_path: Path
+) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "one.tar").write_bytes(bytes(held))
+    cached = {"data.cache_dir": str(tmp_path), "data.cache_gb": 2e-6}
+    assert check_output(None, change(plan, cached), big).facts["output"][2]["needed_bytes"] == left
+
+
 def test_estimate_from_parameters_is_near_what_is_measured(plan: Plan, measures: Measures) -> None:
     estimated = check_output(None, plan).facts["output"]
     measured = check_output(None, plan, measures).facts["output"]

@@ -70,9 +70,39 @@ def test_tasks_do_not_matter_where_others_start_the_processes(extra: dict[str, s
 
 
 def test_too_few_gpus_are_a_problem(wide: Plan, change: Callable[..., Plan]) -> None:
-    gpus = change(wide, accelerator="cuda")
+    gpus = change(wide, {"trainer.accelerator": "gpu"})
     assert not problems(check_slurm(gpus, environment={**JOB, "SLURM_GPUS_ON_NODE": "4"}))
     assert "2 GPUs a node" in problems(check_slurm(gpus, environment={**JOB, "SLURM_GPUS_ON_NODE": "2"}))[0]
+
+
+def test_gpus_are_compared_where_the_login_node_has_none(wide: Plan, change: Callable[..., Plan]) -> None:
+    automatic = change(wide, {"trainer.accelerator": "auto"}, accelerator="cpu")
+    directives = {"nodes": "2", "ntasks-per-node": "4", "gpus-per-node": "2"}
+    assert "2 GPUs a node" in problems(check_slurm(automatic, directives, environment={}))[0]
+    assert not problems(check_slurm(wide, directives, environment={})), "it trains on CPUs"
+
+
+@pytest.mark.parametrize(
+    ("directives", "environment"),
+    [
+        ({"nodes": "2", "ntasks-per-node": "4", "gpus-per-task": "1"}, {}),
+        (None, {**JOB, "SLURM_GPUS_PER_TASK": "1", "SLURM_GPUS_ON_NODE": "1"}),
+    ],
+)
+def test_one_gpu_for_each_task_is_a_problem(
+    directives: dict[str, str] | None, environment: dict[str, str], wide: Plan, change: Callable[..., Plan]
+) -> None:
+    gpus = change(wide, {"trainer.accelerator": "gpu"})
+    (problem,) = problems(check_slurm(gpus, directives, environment=environment))
+    assert problem == (
+        "--gpus-per-task shows each task one GPU only, and the trainer expects all of its node; "
+        "set #SBATCH --gpus-per-node=4 in its place"
+    )
+
+
+def test_one_gpu_for_the_only_task_is_none(plan: Plan, change: Callable[..., Plan]) -> None:
+    gpus = change(plan, {"trainer.accelerator": "gpu"})
+    assert not problems(check_slurm(gpus, {"nodes": "1", "gpus-per-task": "1"}, environment={}))
 
 
 def test_too_few_cores_are_a_warning(wide: Plan, change: Callable[..., Plan]) -> None:
@@ -97,7 +127,7 @@ def test_too_few_cores_are_a_warning(wide: Plan, change: Callable[..., Plan]) ->
 )
 def test_signal_before_the_time_limit(signal: str | None, mark: str) -> None:
     directives = {"nodes": "1", **({} if signal is None else {"signal": signal})}
-    (line,) = [line for line in check_slurm(directives=directives, environment={}).lines if "signal" in line.name]
+    (line,) = [line for line in check_slurm(directives=directives, environment={}).lines if line.name == "SLURM signal"]
     assert line.mark == mark
 
 
@@ -116,6 +146,11 @@ def test_time_that_is_left(hours: int, mark: str, wide: Plan) -> None:
     assert line.text == f"10.0 h are left of the job, the run takes {hours}.0 h"
 
 
+def test_minutes_of_a_script_are_no_end_of_the_job(wide: Plan) -> None:
+    section = check_slurm(wide, {"time": "120"}, seconds=3600, environment=JOB)
+    assert "SLURM time" not in [line.name for line in section.lines]
+
+
 def test_script_is_read_by_its_directives_alone(tmp_path: Path, wide: Plan) -> None:
     script = tmp_path / "job.sbatch"
     script.write_text(SCRIPT)
@@ -127,6 +162,25 @@ def test_script_is_read_by_its_directives_alone(tmp_path: Path, wide: Plan) -> N
     section = check_slurm(wide, directives, environment={})
     assert not problems(section)
     assert not section.marked("warning")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        *((option, {"nodes": "2"}) for option in ("-N 2", "-N2", "--nodes 2", "--nodes=2", " -N  2  # a comment")),
+        ("-n 8", {"ntasks": "8"}),
+        ("-c4", {"cpus-per-task": "4"}),
+        ("-t 120", {"time": "120"}),
+        ("-a 0-4", {"array": "0-4"}),
+        ("-J pretrain", {"job-name": "pretrain"}),
+        ("--requeue  # again", {"requeue": "yes"}),
+        ("--requeue \n#SBATCH -N 2", {"requeue": "yes", "nodes": "2"}),
+    ],
+)
+def test_options_are_read_in_all_their_forms(option: str, expected: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "job.sbatch"
+    script.write_text(f"#!/bin/bash\n#SBATCH {option}\nsrun -N 9\n")
+    assert read_directives(script) == expected
 
 
 @pytest.mark.parametrize("text", [None, "echo no directive\n"])

@@ -257,10 +257,10 @@ def test_an_estimator_of_other_adapters_does_not_stop_a_fixed_blend(
 
 
 def test_an_estimator_of_an_exchanged_adapter_is_not_scored(
-    run: Callable[..., dict[str, Any]], bundle_copy: Path, tmp_path: Path
+    run: Callable[..., dict[str, Any]], bundle_copy: Path, make_adapter: Callable[..., Any], tmp_path: Path
 ) -> None:
-    file = bundle_copy / "adapters" / "noise" / "adapter_model.safetensors"
-    shutil.copy(bundle_copy / "adapters" / "rain" / file.name, file)
+    bundle = Bundle.open(bundle_copy)
+    save_adapter(bundle_copy, bundle, "noise", make_adapter(bundle, "noise", LoRA(rank=2), 9), LoRA(rank=2), {})
     (tmp_path / "large").mkdir()
     Image.effect_noise((260, 260), 60).convert("RGB").save(tmp_path / "large" / "noise.png")
     assert "estimator" not in run(bundle=bundle_copy, clean=tmp_path / "large", degrade=["noise"], blend=["none"])

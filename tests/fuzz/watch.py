@@ -26,7 +26,9 @@ LIMIT_S = 5.0
 PATIENCE_S = 60.0
 """On the clock, for what waits without working."""
 
-LIMIT_MIB = 1024
+LIMIT_MIB = 600
+"""Beyond what a process that has read nothing takes, some 400 MiB: 1 GiB in all."""
+
 _HEADROOM_BYTES = 3 << 30
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _MOVES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.chmod", "os.truncate")
@@ -42,7 +44,7 @@ class Outcome:
         accepted: It was read; else it was refused by an :class:`AbairError`.
         seconds: Time of the processor.
         waited_s: Time on the clock.
-        mib: Highest resident memory of the process while it was read.
+        mib: Highest resident memory of the process while it was read, beyond what it had at its start.
         finding: What must not happen and did; empty where nothing did.
     """
 
@@ -123,11 +125,12 @@ def _serve(target: Target, name: str, seed: int, first: int, count: int, pipe: C
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff tells of all that it finds
     limit = _status_kib("VmSize") * 1024 + _HEADROOM_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    inherited_kib = _status_kib("VmRSS")
     for number in range(first, count):
-        pipe.send(_outcome(target, random_of(seed, name, number), number, guard))
+        pipe.send(_outcome(target, random_of(seed, name, number), number, guard, inherited_kib))
 
 
-def _outcome(target: Target, random: Random, number: int, guard: "Guard") -> Outcome:
+def _outcome(target: Target, random: Random, number: int, guard: "Guard", inherited_kib: int) -> Outcome:
     target.place(target.make(random), random)
     Path("/proc/self/clear_refs").write_text("5")  # the highest memory is counted from here
     clock, start, accepted, faults = time.perf_counter(), time.process_time(), True, []
@@ -143,7 +146,8 @@ def _outcome(target: Target, random: Random, number: int, guard: "Guard") -> Out
         faults = [traceback.format_exc()]
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-    waited_s, seconds, mib = time.perf_counter() - clock, time.process_time() - start, _status_kib("VmHWM") / 1024
+    waited_s, seconds = time.perf_counter() - clock, time.process_time() - start
+    mib = (_status_kib("VmHWM") - inherited_kib) / 1024
     faults += [*guard.seen, *target.faults(accepted)]
     if mib > LIMIT_MIB:
         faults.append(f"takes {mib:.0f} MiB")
@@ -179,7 +183,8 @@ class Guard:
                 self.seen.append(f"{event} {arguments!r:.200}")
 
     def _is_inside(self, path: str | bytes | os.PathLike[str]) -> bool:
-        return os.path.realpath(os.fsdecode(path)).startswith((self.folder, "/dev/null"))
+        place = Path(os.path.realpath(os.fsdecode(path)))
+        return place.is_relative_to(self.folder) or place == Path("/dev/null")
 
 
 def _status_kib(field_name: str) -> int:

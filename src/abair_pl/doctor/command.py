@@ -1,6 +1,7 @@
 """``abair-pl doctor``: all checks on one page, or as one JSON object."""
 
 import json as json_module
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,8 +92,9 @@ def _others(
     sizes = [] if preset is None else [check_sizes(preset)]
     directives = None if sbatch is None else read_directives(sbatch)
     plan = read_plan(config, changes) if config else None
-    machine, data = check_machine(plan), check_shards(shards, plan, verify_hashes)
-    tried, measures = ([], None) if plan is None else _tried(plan, [machine, data], steps)
+    elsewhere = sbatch is not None and "SLURM_JOB_ID" not in os.environ
+    machine, data = check_machine(plan, elsewhere), check_shards(shards, plan, verify_hashes)
+    tried, measures = ([], None) if plan is None else _tried(plan, machine, data, steps, elsewhere)
     seconds = tried[-1].facts["forecast"]["seconds"] if measures is not None else None
     return [
         machine,
@@ -106,8 +108,10 @@ def _others(
     ]
 
 
-def _tried(plan: "Plan", before: list[Section], steps: int) -> "tuple[list[Section], Measures | None]":
-    """The dry run, where nothing is known that would end it."""
+def _tried(
+    plan: "Plan", machine: Section, data: Section, steps: int, elsewhere: bool
+) -> "tuple[list[Section], Measures | None]":
+    """The dry run, where nothing is known that would end it, and this machine has the kind of device it is for."""
     from abair_pl.doctor.dry_run import dry_run
     from abair_pl.doctor.forecast import check_measures
 
@@ -116,8 +120,14 @@ def _tried(plan: "Plan", before: list[Section], steps: int) -> "tuple[list[Secti
         text = "trainer.max_steps is not set, so that the run has no last step, at which the learning rate would end"
         line = Line("steps", text, "problem", "set trainer.max_steps")
         return [Section(title, [line], nothing)], None
-    if steps == 0 or any(section.marked("problem") for section in before):
-        why = "left out by --steps 0" if steps == 0 else "left out, as what is said above would end it"
+    why = ""
+    if steps == 0:
+        why = "left out by --steps 0"
+    elif machine.marked("problem") or data.marked("problem"):
+        why = "left out, as what is said above would end it"
+    elif elsewhere and plan.trainer["accelerator"] != "cpu" and not machine.facts["gpus"]:
+        why = "left out, as this machine has no GPU, and the job is for another"
+    if why:
         return [Section(title, [Line("steps", why)], nothing)], None
     try:
         measures = dry_run(plan, steps)

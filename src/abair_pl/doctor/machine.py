@@ -12,17 +12,20 @@ from abair_pl.doctor.page import Line, Section, counted
 from abair_pl.doctor.plan import Plan
 
 GIB = 2**30
+_SLURM_MB = 2**20
 _BF16_CPUS = {"avx512_bf16", "amx_bf16", "bf16"}
 _BF16_CAPABILITY = (8, 0)
 _FP16_CAPABILITY = (5, 3)
 _CGROUPS = Path("/sys/fs/cgroup")
+_MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def check_machine(plan: Plan | None = None) -> Section:
+def check_machine(plan: Plan | None = None, elsewhere: bool = False) -> Section:
     """Look at the machine, and whether it has what a run asks for.
 
     Args:
         plan: The run, if there is one.
+        elsewhere: It is for the machines of a job that is not sent yet, so that this one's devices do not matter.
     """
     gpus = [_gpu(index) for index in range(torch.cuda.device_count())]
     cores, usable = os.cpu_count() or 1, usable_cores()
@@ -38,7 +41,9 @@ def check_machine(plan: Plan | None = None) -> Section:
         Line("bf16 on the CPU", "in hardware" if in_hardware else "emulated, slow"),
         Line("backends", connected),
     ]
-    if plan is not None:
+    if plan is not None and elsewhere:
+        lines.append(Line("devices", "those of the job, not of this machine"))
+    elif plan is not None:
         lines += [_device_line(plan, gpus), _precision_line(plan, gpus, in_hardware), *_process_lines(plan, backends)]
     facts: dict[str, Any] = {
         "cpu_cores": cores,
@@ -59,23 +64,33 @@ def usable_cores() -> int:
 
 
 def memory_bytes() -> int:
-    """Main memory that this process may use: of the machine, or of its control group if that is less."""
+    """Main memory that this process may use: the least of the machine's, its control group's, and its SLURM job's."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for folder in _control_groups():
-        file = folder / "memory.max"
-        if file.is_file() and (text := file.read_text().strip()).isdigit():
-            limits.append(int(text))
+    texts = [file.read_text().strip() for file in _limit_files() if file.is_file()]
+    limits += [int(text) for text in texts if text.isdigit()]
+    asked = os.environ.get("SLURM_MEM_PER_NODE", "")
+    if asked.isdigit() and int(asked) > 0:  # 0 asks for all of a node
+        limits.append(int(asked) * _SLURM_MB)
     return min(limits)
 
 
-def _control_groups() -> list[Path]:
-    """The control group of this process and those above it."""
+def _limit_files() -> list[Path]:
+    """Where the limits of the control groups of this process and of those above may be, in versions 1 and 2."""
     try:
-        entries = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        entries = [line.split(":", 2) for line in _MEMBERSHIP.read_text().splitlines()]
     except OSError:
         return []
-    own = [_CGROUPS / path.lstrip("/") for number, _, path in entries if number == "0"]
-    return [folder for place in own for folder in (place, *place.parents) if folder.is_relative_to(_CGROUPS)]
+    files = []
+    for number, controllers, path in entries:
+        if number == "0":
+            root, name = _CGROUPS, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = _CGROUPS / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        own = root / path.lstrip("/")
+        files += [folder / name for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return files
 
 
 def _cpu_flags() -> set[str]:

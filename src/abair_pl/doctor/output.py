@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,18 @@ def _needs(plan: Plan, measures: Measures | None) -> list[Need]:
     needs.append(Need(str(plan.model["save_to"]), two, "the bundle, and the one before"))
     if (cache := plan.data["cache_dir"]) is not None:
         limit = plan.data["cache_gb"]
-        needs.append(Need(str(cache), None if limit is None else int(limit * 1e9), "the cache of shards"))
+        size = None if limit is None else max(int(limit * 1e9) - _bytes_in(Path(cache)), 0)
+        needs.append(Need(str(cache), size, "the cache of shards"))
     return needs
+
+
+def _bytes_in(folder: Path) -> int:
+    """What is in a folder; files that others take away meanwhile are not counted."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _top(plan: Plan, settings: dict[str, Any]) -> int:

@@ -11,7 +11,8 @@ from abair_pl.doctor.page import Line, Section, counted
 from abair_pl.doctor.plan import Plan
 from abair_pl.errors import InputError
 
-_DIRECTIVE = re.compile(r"^#SBATCH\s+--([a-z-]+)(?:[= ]\s*(\S+))?", re.MULTILINE)
+_DIRECTIVE = re.compile(r"^#SBATCH[ \t]+(?:--([a-z-]+)|-([A-Za-z]))[= \t]*([^\s#]\S*)?", re.MULTILINE)
+_LONG = {"N": "nodes", "n": "ntasks", "c": "cpus-per-task", "t": "time", "a": "array", "J": "job-name"}
 _SIGNAL = re.compile(r"(?:([RB]+):)?(?:SIG)?([A-Z0-9]+)(?:@(\d+))?$")
 _LISTENED = ("USR1", "TERM", "10", "15")
 _LEAST_SECONDS = 60
@@ -22,6 +23,7 @@ _VARIABLES = {
     "ntasks": "SLURM_NTASKS",
     "ntasks-per-node": "SLURM_NTASKS_PER_NODE",
     "gpus-per-node": "SLURM_GPUS_ON_NODE",
+    "gpus-per-task": "SLURM_GPUS_PER_TASK",
     "cpus-per-task": "SLURM_CPUS_PER_TASK",
     "array": "SLURM_ARRAY_TASK_ID",
     "signal": "SBATCH_SIGNAL",
@@ -32,16 +34,17 @@ _VARIABLES = {
 
 
 def read_directives(script: Path) -> dict[str, str]:
-    """The options in the ``#SBATCH`` lines of a script, by their long names.
+    """The options in the ``#SBATCH`` lines of a script, by their long names where they matter here.
 
     Raises:
         InputError: There is no such file, or none in it.
     """
     try:
-        found = {name: value or "yes" for name, value in _DIRECTIVE.findall(script.read_text())}
+        matches = _DIRECTIVE.findall(script.read_text())
     except (OSError, UnicodeDecodeError) as error:
         message = f"--sbatch {script} cannot be read ({error}); expected a job script"
         raise InputError(message) from error
+    found = {name or _LONG.get(letter, letter): value or "yes" for name, letter, value in matches}
     if not found:
         message = f"--sbatch {script} has no line such as #SBATCH --nodes=2; expected a job script"
         raise InputError(message)
@@ -78,8 +81,8 @@ def check_slurm(
     lines += [*_resource_lines(options, plan), _signal_line(options.get("signal"), directives is not None)]
     if "array" in options:
         lines.append(_array_line(options["array"], environment, inside))
-    if inside and seconds is not None and options.get("time", "").isdigit():
-        lines.append(_time_line(int(options["time"]) - time.time(), seconds))
+    if inside and seconds is not None and seen.get("time", "").isdigit():
+        lines.append(_time_line(int(seen["time"]) - time.time(), seconds))
     return Section("Launch", lines, {"slurm": options})
 
 
@@ -110,12 +113,20 @@ def _task_lines(options: Mapping[str, str], plan: Plan | None) -> list[Line]:
 
 
 def _resource_lines(options: Mapping[str, str], plan: Plan | None) -> list[Line]:
-    lines = []
+    """Whether a run gets its GPUs and cores; what ``auto`` finds here is no sign of what a job has."""
+    lines: list[Line] = []
+    if plan is None:
+        return lines
     gpus, cores = _number(options, "gpus-per-node"), _number(options, "cpus-per-task")
-    if plan is not None and plan.accelerator == "cuda" and gpus is not None and gpus < plan.devices:
+    on_gpus = plan.trainer["accelerator"] != "cpu"
+    if on_gpus and "gpus-per-task" in options and plan.devices > 1:
+        text = "--gpus-per-task shows each task one GPU only, and the trainer expects all of its node"
+        remedy = f"set #SBATCH --gpus-per-node={plan.devices} in its place"
+        lines.append(Line("SLURM GPUs", text, "problem", remedy))
+    elif on_gpus and gpus is not None and gpus < plan.devices:
         text = f"SLURM gives {gpus} GPUs a node, the trainer expects {plan.devices}"
         lines.append(Line("SLURM GPUs", text, "problem", f"set #SBATCH --gpus-per-node={plan.devices}"))
-    if plan is not None and cores is not None and cores < int(plan.data["workers"]) + 1:
+    if cores is not None and cores < int(plan.data["workers"]) + 1:
         text = f"SLURM gives {cores} cores a task, for the training and {plan.data['workers']} workers"
         remedy = f"set #SBATCH --cpus-per-task={int(plan.data['workers']) + 1}, or data.workers lower"
         lines.append(Line("SLURM cores", text, "warning", remedy))
@@ -128,9 +139,8 @@ def _signal_line(value: str | None, is_known: bool) -> Line:
     if value is None:
         if not is_known:
             return Line("SLURM signal", "cannot be seen from inside the job; give its script as --sbatch")
-        return Line(
-            "signal", "none before the time limit, so that the steps since the checkpoint are lost", "warning", remedy
-        )
+        text = "none before the time limit, so that the steps since the checkpoint are lost"
+        return Line("SLURM signal", text, "warning", remedy)
     match = _SIGNAL.match(value)
     if match is None or match[2] not in _LISTENED:
         return Line(

@@ -267,3 +267,9 @@ def test_local_shards_are_opened_where_they_are(clean_shards: Path, shard: bytes
         assert file.read() == shard
         assert file.name == str(clean_shards / "clean-000000.tar")
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_address_with_a_space_shows_no_token() -> None:
+    with pytest.raises(ShardError, match=r"cannot be downloaded \(it has spaces or control characters\)") as error:
+        read_url("http://localhost/a b.tar?token=SECRET", 100)
+    assert "SECRET" not in str(error.value)

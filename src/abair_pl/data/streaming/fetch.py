@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from abair_pl.data.streaming.cache import ShardCache
 from abair_pl.data.streaming.sources import check_address, is_remote, shown
-from abair_pl.errors import ShardError
+from abair_pl.errors import ShardError, one_line
 
 ATTEMPTS = 8
 BACKOFF_S = 0.5
@@ -189,10 +189,13 @@ def _get(url: str, target: IO[bytes], limit_bytes: int) -> None:
             lasting = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429)
             if lasting or isinstance(error, ValueError | http.client.InvalidURL) or attempt == ATTEMPTS:
                 tries = "" if attempt == 1 else f" in {attempt} attempts"
-                message = f"{shown(url)} cannot be downloaded{tries} ({error}); check the address and the connection"
+                odd = isinstance(error, http.client.InvalidURL)  # whose text has all of the address, password and query
+                said = "it has spaces or control characters" if odd else one_line(str(error))
+                message = f"{shown(url)} cannot be downloaded{tries} ({said}); check the address and the connection"
                 raise ShardError(message) from error
             wait_s = BACKOFF_S * 2 ** (attempt - 1) * _jitter.uniform(0.5, 1.5)
-            _log.warning("%s: %s; attempt %d of %d in %.1f s", shown(url), error, attempt + 1, ATTEMPTS, wait_s)
+            said = one_line(str(error))
+            _log.warning("%s: %s; attempt %d of %d in %.1f s", shown(url), said, attempt + 1, ATTEMPTS, wait_s)
             time.sleep(wait_s)
 
 

@@ -13,7 +13,7 @@ from abair_pl.errors import ShardError
 SCHEMES = ("http", "https", "s3")
 Sources = dict[str, float] | list[str] | str
 _USER = re.compile(r"(?<=://)[^/\s]*@")
-_QUERY = re.compile(r"(://[^\s\"'?]*)\?[^\s\"']*")
+_QUERY = re.compile(r"(://[^\n\"'?]*)\?[^\s\"']*")
 
 
 @dataclass(frozen=True)

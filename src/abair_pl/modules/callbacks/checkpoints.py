@@ -1,16 +1,21 @@
 """Checkpoints to go on from: every few steps, before each validation, and when a run is told to stop."""
 
+import os
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
 
 from abair_pl.atomic import locked
 from abair_pl.data.streaming.sources import is_remote
 from abair_pl.errors import InputError
 from abair_pl.modules.checkpoint_files import checkpoint_file, keep_newest, new_run, set_aside_after
+
+_PATIENCE_S, _PAUSE_S = 180.0, 5.0
 
 
 class RollingCheckpoint(Checkpoint):
@@ -81,15 +86,29 @@ class RollingCheckpoint(Checkpoint):
             self._hold(self.dirpath)
 
     def _hold(self, folder: Path) -> None:
-        """Keep other runs from writing here, until this one ends, however it does."""
-        try:
-            self._held.enter_context(locked(folder, wait=False, tidy=True))
-        except BlockingIOError:
+        """Keep other runs from writing here, until this one ends, however it does.
+
+        A job that SLURM has started anew waits for the file system to notice that the one before has died.
+        """
+        end = time.monotonic() + (_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0)
+        while not self._is_held(folder):
+            if time.monotonic() < end:
+                time.sleep(_PAUSE_S)
+                continue
             message = (
                 f"another run writes its checkpoints into {folder}; expected one at a time: wait for it, or set "
                 "another --trainer.default_root_dir"
             )
-            raise InputError(message) from None
+            raise InputError(message)
+
+    def _is_held(self, folder: Path) -> bool:
+        try:
+            held = self._held.enter_context(locked(folder, wait=False, tidy=True))
+        except BlockingIOError:
+            return False
+        if not held:
+            rank_zero_warn(f"{folder} cannot be locked on this file system: see to it that only this run writes there")
+        return True
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Let other runs write here."""

@@ -22,7 +22,7 @@ class PreemptionHandler(Callback):
 
     It takes the place of Lightning's handlers, which call other ranks from inside a signal handler. SIGUSR1, which
     SLURM sends before the end of a job's time by ``--signal=USR1@120``, puts the job back into the queue. SIGTERM does
-    not: it is also what ``scancel`` sends, and where SLURM takes a node away for another job it does so itself.
+    not: it is also what ``scancel`` sends, and a job that was pre-empted with ``PreemptMode=REQUEUE`` SLURM puts back.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,11 @@ class PreemptionHandler(Callback):
         self._put_back()
         module = cast("Any", pl_module)
         stopped = isinstance(exception, PreemptedError) and module.can_go_on and module.stop_agreed == signal.SIGUSR1
-        if stopped and trainer.is_global_zero and "SLURM_JOB_ID" in os.environ:
+        if not stopped or "SLURM_JOB_ID" not in os.environ:
+            return
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which SLURM sends to a job that it puts back
+        if trainer.is_global_zero:
             _requeue()
 
 
