@@ -6,7 +6,7 @@ set -euo pipefail
 job_script=$1
 shift
 configs=()
-options=("trainer.num_nodes=$SLURM_NNODES" "trainer.devices=$SLURM_NTASKS_PER_NODE")
+options=("trainer.num_nodes=${SLURM_NNODES:?is set in a job only: send this by sbatch, see docs/cluster.md}" "trainer.devices=$SLURM_NTASKS_PER_NODE")
 while (($#)); do
   case $1 in
     --config=*) configs+=("${1#--config=}") && shift ;;

@@ -190,6 +190,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*Your `IterableDataset` has `__len__` defined.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")  # measures are of all processes by then
     warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")  # of one channel
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "litlogger" not in record.getMessage() and "Tip:" not in record.getMessage()

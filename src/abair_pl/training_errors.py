@@ -56,6 +56,10 @@ def explained(error: Exception) -> AbairError | None:
         return TrainingError(
             f"another process of this run has ended or hangs, whose message says why ({text[:_SHOWN]}); {_GO_ON}"
         )
+    if "No supported gpu backend found" in text:
+        return InputError(
+            "there is no GPU here; expected one for this configuration: --config configs/trainer/cpu.yaml"
+        )
     if isinstance(error, ArgumentError | argparse.ArgumentError | OSError | MisconfigurationException):
         return InputError(text)
     return None

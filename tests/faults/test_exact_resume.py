@@ -95,4 +95,4 @@ def test_a_second_run_in_the_same_folder_is_refused(make_phase: Callable[..., Ph
     first.kill()
     first.communicate()
     assert status == 2, said[-3000:]
-    assert f"another run writes its checkpoints into {phase.checkpoints[0].parent}" in said
+    assert f"another run writes its checkpoints into {phase.checkpoints[0].parents[1]}" in said

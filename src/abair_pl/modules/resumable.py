@@ -181,9 +181,11 @@ class ResumableModule(L.LightningModule):
         for name, value in self.hparams.items():
             measuring = name == "optimization" and self.trainer.state.fn != "fit"
             if name in stored and stored[name] != value and not measuring:
+                before, now = _differing(stored[name], value)
                 message = (
-                    f"the checkpoint was made with {name}={stored[name]!r}, this run has {value!r}; --resume and "
-                    "--ckpt_path only go on with the same run: start from weights with --model.init_from BUNDLE"
+                    f"the checkpoint was made with {name}={before!r}, this run has {now!r}; --resume and --ckpt_path "
+                    "only go on with the same run: set it back, start anew with --resume never, or from weights with "
+                    "--model.init_from BUNDLE"
                 )
                 raise InputError(message)
         steps, own_steps = checkpoint.get("max_steps"), self.trainer.max_steps
@@ -200,3 +202,11 @@ class ResumableModule(L.LightningModule):
         for state in _STATES:
             if state in checkpoint:
                 checkpoint[state] = {**own, **checkpoint[state]}
+
+
+def _differing(stored: Any, value: Any) -> tuple[Any, Any]:
+    """Two settings; of two groups of settings, only what differs."""
+    if not isinstance(stored, dict) or not isinstance(value, dict):
+        return stored, value
+    names = [name for name in {**stored, **value} if stored.get(name) != value.get(name)]
+    return {name: stored.get(name) for name in names}, {name: value.get(name) for name in names}

@@ -90,7 +90,8 @@ def resume_from(callbacks: Iterable[Any] | None, root: str | Path, phase: str) -
         raise InputError(message)
     place = rolling[0].place(root, phase)
     found = newest_checkpoint(place)
-    rank_zero_info(f"going on from {found}" if found else f"no checkpoint in {place}: starting anew")
+    none = "no whole checkpoint" if any(place.glob("*/*.ckpt")) else "no checkpoint"
+    rank_zero_info(f"going on from {found}" if found else f"{none} in {place}: starting anew")
     return found
 
 

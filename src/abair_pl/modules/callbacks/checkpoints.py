@@ -15,7 +15,10 @@ from abair_pl.data.streaming.sources import is_remote
 from abair_pl.errors import InputError
 from abair_pl.modules.checkpoint_files import checkpoint_file, keep_newest, new_run, set_aside_after
 
-_PATIENCE_S, _PAUSE_S = 180.0, 5.0
+_PATIENCE_S = {False: 15.0, True: 180.0}
+"""How long a run waits for another one to end, outside of SLURM and in it."""
+
+_PAUSE_S = 1.0
 
 
 class RollingCheckpoint(Checkpoint):
@@ -77,27 +80,29 @@ class RollingCheckpoint(Checkpoint):
         self._saved_step = -1
         if getattr(trainer, "fast_dev_run", False):
             self.dirpath = None
-        elif resumed is not None and resumed.resolve().parent == place.resolve():
+            return
+        if trainer.is_global_zero:
+            self._hold(place)
+        if resumed is not None and resumed.resolve().parent == place.resolve():
             self.dirpath = resumed
         else:
             made = new_run(place) if trainer.is_global_zero else None
             self.dirpath = trainer.strategy.broadcast(made)
-        if self.dirpath is not None and trainer.is_global_zero:
-            self._hold(self.dirpath)
 
     def _hold(self, folder: Path) -> None:
-        """Keep other runs from writing here, until this one ends, however it does.
+        """Keep other runs of the phase from writing here, until this one ends, however it does.
 
-        A job that SLURM has started anew waits for the file system to notice that the one before has died.
+        Loaders' processes of a run that was killed hold on for some seconds; on a cluster, a file system may take
+        minutes to notice that a node has died.
         """
-        end = time.monotonic() + (_PATIENCE_S if "SLURM_JOB_ID" in os.environ else 0.0)
+        end = time.monotonic() + _PATIENCE_S["SLURM_JOB_ID" in os.environ]
         while not self._is_held(folder):
             if time.monotonic() < end:
                 time.sleep(_PAUSE_S)
                 continue
             message = (
-                f"another run writes its checkpoints into {folder}; expected one at a time: wait for it, or set "
-                "another --trainer.default_root_dir"
+                f"another run writes its checkpoints into {folder}; expected one at a time: wait for it, or give this "
+                "one its own --trainer.default_root_dir, --trainer.logger.save_dir and --model.save_to"
             )
             raise InputError(message)
 

@@ -15,6 +15,9 @@ from abair_pl.stopwatch import Stopwatch, mark_maker
 STARVED = 0.3
 """Share of the time that waiting for data may take before it is said."""
 
+_LEAST_S = 5.0
+"""Of which a share means something."""
+
 PARTS = ("data", "synthesis", "forward_backward", "optimizer", "other")
 """What the time of a step is divided into."""
 
@@ -95,7 +98,7 @@ class ThroughputMonitor(Callback):
         return measures
 
     def _warn_if_starved(self, share: float, seconds: float) -> None:
-        if share < self.starved:
+        if share < self.starved or seconds < _LEAST_S:
             return
         self.starved = share + 0.1
         rank_zero_warn(
