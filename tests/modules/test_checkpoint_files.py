@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.modules.checkpoints_made import WEIGHT, Executed, write
 
 from abair_pl.errors import InputError
 from abair_pl.modules.checkpoint_files import (
@@ -21,25 +22,6 @@ from abair_pl.modules.checkpoint_files import (
     newest_checkpoint,
     runs_in,
 )
-
-WEIGHT = torch.linspace(0.1, 0.9, 999)
-"""Bytes that are found nowhere else in a checkpoint."""
-
-
-def write(folder: Path, step: int) -> Path:
-    path = checkpoint_file(folder, step)
-    AtomicCheckpointIO().save_checkpoint({"global_step": step, "state_dict": {"weight": WEIGHT}}, path)
-    return path
-
-
-class Executed:
-    """A file appears where this is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_checkpoints_and_runs_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:

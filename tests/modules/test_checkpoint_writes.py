@@ -9,31 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.modules.checkpoints_made import WEIGHT, Executed, checkpoint, write
 
 from abair_pl.errors import InputError, TrainingError
 from abair_pl.modules.checkpoint_files import AtomicCheckpointIO, checkpoint_file, damage, keep_newest
-
-WEIGHT = torch.linspace(0.1, 0.9, 999)
-
-
-def checkpoint(step: int = 0, size: int = 0) -> dict[str, Any]:
-    return {"global_step": step, "state_dict": {"weight": WEIGHT, "filler": torch.zeros(size, dtype=torch.uint8)}}
-
-
-def write(folder: Path, step: int) -> Path:
-    path = checkpoint_file(folder, step)
-    AtomicCheckpointIO().save_checkpoint(checkpoint(step), path)
-    return path
-
-
-class Executed:
-    """A file appears where this is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
