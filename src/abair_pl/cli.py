@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args, get_origin
 
 from abair_pl import __version__
-from abair_pl.errors import AbairError, InputError, one_line, unknown_name
+from abair_pl.errors import ERROR_PREFIX, AbairError, InputError, one_line, unknown_name
 
 _ABOUT = "Adaptive Blind All-in-One Image Restoration."
 _TRAINER_COMMANDS = {
@@ -179,7 +179,7 @@ def _summary(function: Callable[..., Any]) -> str:
 
 def _fail(message: str, status: int) -> int:
     if os.environ.get("LOCAL_RANK", "0") == "0":  # one line for all processes
-        sys.stderr.write(f"abair-pl: error: {one_line(message)}\n")
+        sys.stderr.write(f"{ERROR_PREFIX}{one_line(message)}\n")
     return status
 
 

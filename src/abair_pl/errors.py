@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+ERROR_PREFIX = "abair-pl: error: "
+"""What stands before an error that the command line prints."""
+
 
 class AbairError(Exception):
     """Root of all errors raised on purpose; the command line prints it as one line.

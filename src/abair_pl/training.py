@@ -22,7 +22,7 @@ from abair_pl.modules.estimator import EstimatorModule
 from abair_pl.modules.loggers import finish_run, make_loggers, open_run
 from abair_pl.modules.pretrain import PretrainModule
 from abair_pl.modules.tracking import RunIdentity, TrackingConfig, going_on, identify, wandb_loggers, without_secrets
-from abair_pl.modules.trainer import PhaseTrainer, checked, resume_from
+from abair_pl.modules.trainer import PhaseTrainer, resume_from
 from abair_pl.training_errors import explained, loaders_ended_with_a_failure, speak
 
 __all__ = ["AdapterModule", "EstimatorModule", "PretrainModule", "RestorationDataModule", "run_trainer"]
@@ -86,8 +86,8 @@ class AbairCLI(LightningCLI):
         if self.subcommand != "fit" or self._get(self.config_init, "resume") != "auto":
             return
         settings, values = self._get(self.config_init, "trainer"), self.config_init["fit"]
-        found = resume_from(settings.callbacks, settings.default_root_dir or Path.cwd(), self.model.phase)
-        values.ckpt_path = checked(values.ckpt_path, found)
+        root = settings.default_root_dir or Path.cwd()
+        values.ckpt_path = resume_from(settings.callbacks, root, self.model.phase, values.ckpt_path)
         values.resume = "never"
 
     def _identity(self, tracking: TrackingConfig) -> RunIdentity:

@@ -16,7 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import distributed
 
 from abair_pl.data.streaming.ranks import first_to_say
-from abair_pl.errors import AbairError, InputError, TrainingError, one_line
+from abair_pl.errors import ERROR_PREFIX, AbairError, InputError, TrainingError, one_line
 from abair_pl.modules.loggers import logger_error
 
 _LOST_RANK = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "NCCL", "Timed out waiting")
@@ -79,7 +79,7 @@ def speak(error: AbairError) -> None:
     message, rank, prints = one_line(str(error)), distributed.get_rank(), os.environ.get("LOCAL_RANK", "0") == "0"
     first, said = first_to_say("error", message, rank)
     if first == rank and not prints:
-        sys.stderr.write(f"abair-pl: error: rank {rank}: {message}\n")
+        sys.stderr.write(f"{ERROR_PREFIX}rank {rank}: {message}\n")
     elif first != rank and prints and said == message:
         raise SystemExit(error.exit_status)
 

@@ -19,7 +19,7 @@ from abair_pl.modules.callbacks import RollingCheckpoint
 from abair_pl.modules.checkpoint_files import AtomicCheckpointIO
 from abair_pl.modules.optimization import OptimizationConfig
 from abair_pl.modules.pretrain import PretrainModule
-from abair_pl.modules.trainer import PhaseTrainer, checked, resume_from
+from abair_pl.modules.trainer import PhaseTrainer, resume_from
 
 PLACE = Path("checkpoints", "pretrain")
 
@@ -156,8 +156,6 @@ def test_the_checkpoints_of_another_phase_are_not_taken(run: Run, tmp_path: Path
 def test_a_checkpoint_beside_auto_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"both --resume auto and --ckpt_path .*a\.ckpt are given; expected one"):
         run(ckpt_path=tmp_path / "a.ckpt")
-    assert checked(None, None) is None
-    assert checked(None, tmp_path) == tmp_path
 
 
 def test_auto_needs_checkpoints_that_can_be_found(run: Run, tmp_path: Path) -> None:

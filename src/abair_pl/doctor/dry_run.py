@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,10 +14,10 @@ import yaml
 
 from abair_pl.doctor.plan import Plan
 from abair_pl.errors import AbairError, one_line
+from abair_pl.fit_process import ending, own_error
 from abair_pl.modules.callbacks.throughput import PARTS
 
 WARM_UP_STEPS = 1
-_ERROR = "abair-pl: error: "
 _LIMIT_SECONDS = 1800
 _OTHERS = ("SLURM_", "TORCHELASTIC_", "PMI_", "OMPI_")
 _LAUNCHER = {"WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR"}
@@ -141,14 +140,10 @@ def _environment() -> dict[str, str]:
 
 def _reason(text: str, status: int) -> str:
     """Why a process failed: its own error, the signal that ended it, or the last that it said."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
-    if errors:
-        return errors[-1]
-    if status < 0:
-        return f"the dry run was ended by a signal ({signal.strsignal(-status)}), as when memory runs out"
-    said = one_line(lines[-1])[:_LONGEST] if lines else f"exit status {status}"
-    return f"the dry run failed: {said}"
+    if (error := own_error(text)) is not None:
+        return error
+    ended = one_line(ending(text, status))[:_LONGEST]
+    return f"the dry run was {ended}, as when memory runs out" if status < 0 else f"the dry run failed: {ended}"
 
 
 def _measures(found: dict[str, Any]) -> Measures:

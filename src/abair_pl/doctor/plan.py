@@ -1,14 +1,11 @@
 """What a configuration of ``fit`` asks of the machine."""
 
-import io
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from abair_pl.data.batch_split import BatchSplit, split_batch
 from abair_pl.errors import InputError
@@ -110,7 +107,7 @@ def read_plan(configs: Sequence[Path], changes: Sequence[str]) -> Plan:
     Raises:
         InputError: A file or a change is wrong.
     """
-    from abair_pl.training import run_trainer
+    from abair_pl.fit_process import printed_settings
 
     for change in changes:
         name, equals, _ = change.partition("=")
@@ -118,9 +115,7 @@ def read_plan(configs: Sequence[Path], changes: Sequence[str]) -> Plan:
             message = f"--override {change}; expected NAME=VALUE, such as data.batch_size=8"
             raise InputError(message)
     options = [word for config in configs for word in ("--config", str(config))]
-    with redirect_stdout(io.StringIO()) as shown, suppress(SystemExit):
-        run_trainer(["fit", *options, *(f"--{change}" for change in changes), "--print_config"])
-    settings = yaml.safe_load(shown.getvalue())
+    settings = printed_settings([*options, *(f"--{change}" for change in changes)])
     for part in ("model", "data"):
         if not isinstance(settings.get(part), dict) or "init_args" not in settings[part]:
             message = f"the configuration has no {part}; expected a phase's, such as --config configs/pretrain.yaml"

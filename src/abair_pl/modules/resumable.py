@@ -13,12 +13,10 @@ from torch.optim import Optimizer
 from abair_pl.errors import InputError, PreemptedError, TrainingError
 from abair_pl.modules.callbacks.averaging import ExponentialMovingAverage
 from abair_pl.modules.callbacks.checkpoints import RollingCheckpoint
+from abair_pl.modules.callbacks.preemption import STOP_SIGNALS
 from abair_pl.modules.guard import GuardConfig, StepGuard, Verdict
 from abair_pl.modules.last_good import LastGood
 from abair_pl.modules.sharding import whole
-
-_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
-"""That end a run; of two, the first one counts."""
 
 _STATES = ("state_dict", "current_model_state")
 """Where a checkpoint has weights: the averaged ones and, beside them, those that are trained."""
@@ -98,7 +96,7 @@ class ResumableModule(L.LightningModule):
 
     def _agree(self, loss: Tensor, norm: Tensor) -> tuple[float, float]:
         """The loss over all ranks, and the norm; whether any rank was told to stop becomes :attr:`stop_agreed`."""
-        told = [float(self.stop_signal == number) for number in _SIGNALS]
+        told = [float(self.stop_signal == number) for number in STOP_SIGNALS]
         summed = self._summed(torch.cat([loss.detach().float().view(1), loss.new_tensor(told, dtype=torch.float32)]))
         total, *flags, gradient_norm = torch.cat([summed, norm.detach().float().view(1)]).tolist()
         self._note_stop(flags)
@@ -108,7 +106,7 @@ class ResumableModule(L.LightningModule):
         return self.trainer.strategy.reduce(values, reduce_op="sum") if self.trainer.world_size > 1 else values
 
     def _note_stop(self, flags: list[float]) -> None:
-        agreed = [number for number, flag in zip(_SIGNALS, flags, strict=True) if flag]
+        agreed = [number for number, flag in zip(STOP_SIGNALS, flags, strict=True) if flag]
         self.stop_agreed = int(agreed[0]) if agreed else 0
 
     def _tell(self, verdict: Verdict, loss: float, norm: float) -> None:
@@ -145,7 +143,7 @@ class ResumableModule(L.LightningModule):
             PreemptedError: The run was told to stop.
         """
         if self.trainer.state.fn == "fit":
-            told = torch.tensor([float(self.stop_signal == number) for number in _SIGNALS], device=self.device)
+            told = torch.tensor([float(self.stop_signal == number) for number in STOP_SIGNALS], device=self.device)
             self._note_stop(self._summed(told).tolist())
             if self.stop_agreed:
                 self._stop()

@@ -50,8 +50,8 @@ class PhaseTrainer(L.Trainer):
             InputError: ``auto`` is given with ``ckpt_path``, or without a RollingCheckpoint.
         """
         if resume == "auto":
-            found = resume_from(cast("Any", self).callbacks, self.default_root_dir, model.phase)
-            options["ckpt_path"] = checked(options.get("ckpt_path"), found)
+            given = options.get("ckpt_path")
+            options["ckpt_path"] = resume_from(cast("Any", self).callbacks, self.default_root_dir, model.phase, given)
         super().fit(model, *arguments, **options)
 
     def _run_sanity_check(self) -> None:
@@ -71,17 +71,23 @@ class PhaseTrainer(L.Trainer):
             callback.validation_due = False
 
 
-def resume_from(callbacks: Iterable[Any] | None, root: str | Path, phase: str) -> Path | None:
+def resume_from(
+    callbacks: Iterable[Any] | None, root: str | Path, phase: str, given: str | Path | None = None
+) -> Path | None:
     """The checkpoint that ``--resume auto`` goes on from, or None for a new start.
 
     Args:
         callbacks: Of the trainer.
         root: Its ``default_root_dir``.
         phase: Such as ``adapter/rain``.
+        given: The checkpoint that ``--ckpt_path`` names.
 
     Raises:
-        InputError: No callback writes checkpoints that can be found again.
+        InputError: One is named, or no callback writes checkpoints that can be found again.
     """
+    if given is not None:
+        message = f"both --resume auto and --ckpt_path {given} are given; expected one of them"
+        raise InputError(message)
     rolling = [callback for callback in callbacks or () if isinstance(callback, RollingCheckpoint)]
     if not rolling:
         message = (
@@ -92,16 +98,4 @@ def resume_from(callbacks: Iterable[Any] | None, root: str | Path, phase: str) -
     found = newest_checkpoint(place)
     none = "no whole checkpoint" if any(place.glob("*/*.ckpt")) else "no checkpoint"
     rank_zero_info(f"going on from {found}" if found else f"{none} in {place}: starting anew")
-    return found
-
-
-def checked(given: Any, found: Path | None) -> Path | None:
-    """The checkpoint that was found, if none was given beside it.
-
-    Raises:
-        InputError: One was.
-    """
-    if given is not None:
-        message = f"both --resume auto and --ckpt_path {given} are given; expected one of them"
-        raise InputError(message)
     return found

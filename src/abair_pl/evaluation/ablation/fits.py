@@ -1,26 +1,19 @@
 """``abair-pl fit`` as a process of its own, and its settings without training."""
 
 import fcntl
-import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import TextIO
 
-import yaml
-
 from abair_pl.errors import AbairError
 from abair_pl.evaluation.ablation.variants import Options
-from abair_pl.training import run_trainer
-
-_ERROR = "abair-pl: error: "
+from abair_pl.fit_process import ending, own_error, printed_settings
 
 
 def arguments(options: Options) -> list[str]:
@@ -47,9 +40,7 @@ def fit_settings(config: Path, options: tuple[str, ...]) -> str:
     Raises:
         InputError: An option or the configuration is wrong.
     """
-    with redirect_stdout(io.StringIO()) as shown, suppress(SystemExit):
-        run_trainer(["fit", "--config", str(config), *options, "--print_config"])
-    return json.dumps(yaml.safe_load(shown.getvalue()), sort_keys=True, default=str)
+    return json.dumps(printed_settings(["--config", str(config), *options]), sort_keys=True, default=str)
 
 
 def fit(config: Path, options: Sequence[str], log: Path, jobs: int = 1) -> None:
@@ -73,7 +64,8 @@ def fit(config: Path, options: Sequence[str], log: Path, jobs: int = 1) -> None:
         print(f"{name} ...", flush=True)
         done = subprocess.run(command, stdout=stream, stderr=stream, env={**os.environ, **threads}, check=False)  # noqa: S603
     if done.returncode:
-        reason = _reason(log.read_text(errors="replace"), done.returncode)
+        text = log.read_text(errors="replace")
+        reason = own_error(text) or ending(text, done.returncode)
         message = f"{name} failed: {reason} (see {log}); mend it and run the same command again"
         raise AbairError(message)
     print(f"{name} took {time.monotonic() - start:.0f} s", flush=True)
@@ -88,14 +80,3 @@ def _hold(stream: TextIO) -> None:
         raise AbairError(message) from error
     except OSError:
         return
-
-
-def _reason(text: str, status: int) -> str:
-    """Why a process failed: its own error, the signal that ended it, or the last that it said."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
-    if errors:
-        return errors[-1]
-    if status < 0:
-        return f"ended by a signal ({signal.strsignal(-status)})"
-    return lines[-1].strip() if lines else f"exit status {status}"

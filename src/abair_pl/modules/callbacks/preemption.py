@@ -13,6 +13,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from abair_pl.errors import PreemptedError
 
+STOP_SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+"""That end a run; of two, the first one counts."""
+
 _JOB = re.compile(r"\d+")
 _TIMEOUT_S = 30
 
@@ -38,7 +41,7 @@ class PreemptionHandler(Callback):
             if module.stop_signal != signal.SIGUSR1:  # which counts, whatever follows
                 module.stop_signal = signal_number
 
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in STOP_SIGNALS:
             self._before[number] = signal.signal(number, note)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
