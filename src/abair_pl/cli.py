@@ -67,9 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     if command in _TRAINER_COMMANDS:
+        from abair_pl.process_group import leaving_process_group
         from abair_pl.training import run_trainer
 
-        run_trainer([command, *arguments])
+        with leaving_process_group():
+            run_trainer([command, *arguments])
         return 0
     program = f"abair-pl {command}"
     functions = _functions(command)

@@ -18,6 +18,7 @@ from abair_pl.evaluation.report.write import write_report
 from abair_pl.evaluation.results import Example, Results
 from abair_pl.evaluation.suite import Suite, read_suite
 from abair_pl.images import make_folder
+from abair_pl.process_group import leaving_process_group
 from abair_pl.tiling import Tiling
 
 TILE_PX, OVERLAP_PX = 1536, 192
@@ -124,6 +125,7 @@ def measure_suite(
         return Benchmark(suite, tasks, methods, {**missing_tasks, **missing_methods})
 
     with ExitStack() as stack:
+        stack.enter_context(leaving_process_group())
         stack.enter_context(processes.on_one_thread())
         measured = processes.together(prepare)
         if first:
