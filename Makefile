@@ -1,6 +1,9 @@
-# Every target makes .venv itself when it is missing. Variables: PYTHON, JOBS (adapters trained side by side).
+# Every target makes .venv itself when it is missing. Variables: PYTHON, JOBS (adapters trained side by side); those of
+# weights: DATA (a folder of photographs), OUTPUT, BUDGET (a share of the steps), LICENCE (of the photographs).
 PYTHON ?= python3
 JOBS   ?= 2
+OUTPUT ?= runs/weights
+BUDGET ?= 1
 VENV    = .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
@@ -14,7 +17,7 @@ TRACK   = --config configs/wandb/tracking.yaml --tracking.project abair-pl-demo
 export PYTHONWARNINGS = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check bench audit figures clean
+.PHONY: help demo weights weights-check test test-slow check bench audit figures clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +47,18 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 	$(BIN)/abair-pl evaluate --bundle $(DEMO)/bundle --clean $(DEMO)/sample/heldout \
 	  --degrade rain haze noise blur low_light --draws 2 --blend none oracle one_hot soft \
 	  --output $(DEMO)/results --sheet $(DEMO)/comparison.png
+
+# By the environment, as names may hold quotes and spaces.
+weights weights-check: export DATA := $(DATA)
+weights weights-check: export OUTPUT := $(OUTPUT)
+weights weights-check: export LICENCE := $(LICENCE)
+
+weights: $(READY) ## the bundle that ships, from photographs: DATA=/path/to/photographs (hours; says how many, and goes on)
+	@$(BIN)/python scripts/weights.py --data "$$DATA" --output "$$OUTPUT" --budget $(BUDGET) --jobs $(JOBS) \
+	  $(if $(LICENCE),--licence "$$LICENCE")
+
+weights-check: $(READY) ## whether the losses in OUTPUT are those of the committed training log
+	@$(BIN)/python scripts/weights.py --output "$$OUTPUT" --compare docs/weights/training-log.csv
 
 test: $(READY) ## the tests, two at a time (minutes)
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not slow'

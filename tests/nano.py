@@ -10,6 +10,7 @@ NANO = BackboneConfig(
     expansion=1.5,
     unshuffle=2,
     gain=True,
+    tone_dim=8,
     prompt_dims=(4, 4, 4),
     prompt_sizes_px=(4, 4, 4),
     prompts=2,

@@ -53,6 +53,16 @@ def test_a_copy_holds_nothing_from_elsewhere(bundle_copy: Path, tmp_path: Path) 
     Bundle.open(tmp_path / "made").blended()
 
 
+def test_a_copy_can_be_written_to_where_the_bundle_cannot(bundle_copy: Path, tmp_path: Path) -> None:
+    entries = [bundle_copy, *bundle_copy.rglob("*")]
+    for entry in entries:
+        entry.chmod(0o555 if entry.is_dir() else 0o444)
+    copy_bundle(bundle_copy, tmp_path / "made")
+    made = [tmp_path / "made", *(tmp_path / "made").rglob("*")]
+    assert len(made) == len([entry for entry in entries if not entry.name.startswith(".")])
+    assert all(entry.stat().st_mode & 0o200 for entry in made)
+
+
 def test_a_part_stands_aside_only_while_the_configuration_names_it(bundle_copy: Path) -> None:
     part = bundle_copy / "adapters" / "rain"
     digests = digests_of(part, ADAPTER_FILES)

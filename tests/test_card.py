@@ -1,8 +1,12 @@
+from typing import Any
+
 import pytest
 import yaml
 
 from abair_pl.bundle import Bundle
 from abair_pl.card import model_card
+from abair_pl.card_figures import weights_digest
+from abair_pl.card_limits import limits
 
 
 def test_card_names_the_facts_of_the_bundle(bundle: Bundle) -> None:
@@ -14,8 +18,47 @@ def test_card_names_the_facts_of_the_bundle(bundle: Bundle) -> None:
     for name, made in bundle.config.adapters.items():
         assert f"| {name} | lora | rank {made.rank}, alpha 4.0 |" in text
     assert "--output OUT`" in text
-    assert "| pretrain | steps 1 |" in text
-    assert "| adapter/rain | steps 2 |" in text
+    assert "| pretrain | 1 | - | - | - |  |" in text
+    assert "| adapter/rain | 2 | - | - | - |  |" in text
+    assert "hours in all" not in text
+    assert "## Data" not in text
+    assert "## Figures" not in text
+
+
+def with_facts(bundle: Bundle, **facts: dict[str, Any]) -> str:
+    """The card of a bundle with other facts about its phases."""
+    return model_card({**bundle.config.values(), "provenance": facts})
+
+
+def test_card_tells_how_long_training_took_and_on_what(bundle: Bundle) -> None:
+    pretrain = {"steps": 1500, "samples_seen": 12000, "seconds": 7000.5, "hardware": "a | b, threads: 1", "seed": 3}
+    text = with_facts(bundle, pretrain=pretrain, estimator={"seconds": 199.5, "config": "1a"})
+    assert r"| pretrain | 1500 | 12000 | 7000.5 | a \| b, threads: 1 | seed 3 |" in text
+    assert "| estimator | - | - | 199.5 | - | config 1a |" in text
+    assert "\n2.0 hours in all.\n" in text
+
+
+def test_card_tells_what_each_phase_saw_and_its_licence(bundle: Bundle) -> None:
+    data = {"data_layouts": {"photos": "clean"}, "data_licences": {"photos": "CC0-1.0"}}
+    pretrain = {**data, "data_sources": {"photos": 0.75, "https://host/a.tar": 0.25}}
+    text = with_facts(bundle, pretrain=pretrain, estimator={**data, "data_sources": {"photos": 1.0}})
+    assert "| photos | clean | CC0-1.0 | pretrain 75%, estimator 100% |" in text
+    assert "| https://host/a.tar | not recorded | not recorded | pretrain 25% |" in text
+
+
+def test_card_shows_figures_and_limits(bundle: Bundle) -> None:
+    config = bundle.config.values()
+    figures = {"of": weights_digest(config), "suites": {"a suite": {"a task": {"input": [20.0, 0.5]}}}}
+    text = model_card({**config, "figures": figures})
+    assert "| a task | **20.00 / 0.500** |" in text
+    assert all(f"- {sentence}\n" in text for sentence in limits(config))
+
+
+@pytest.mark.parametrize("value", [None, 3, "text", ["a"], {"a": "b"}, {"a": None}], ids=str)
+def test_card_of_facts_that_somebody_else_wrote(value: object, bundle: Bundle) -> None:
+    names = ("steps", "seconds", "hardware", "data_sources", "data_layouts", "data_licences", "patch_px", "rounded_to")
+    text = with_facts(bundle, pretrain=dict.fromkeys(names, value))
+    assert "## Limits" in text
 
 
 def test_card_of_a_backbone_alone_says_what_is_missing(bundle: Bundle) -> None:

@@ -1,12 +1,11 @@
 import math
-from typing import Literal
 
 import pytest
 import torch
 from torch import Tensor
 
 from abair_pl.errors import InputError
-from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
+from abair_pl.losses import BalancedRestorationLoss, RestorationLoss, segmentation_loss
 
 
 def pair(errors: list[float], labels: list[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,16 +66,27 @@ def test_worse_restoration_costs_more() -> None:
     assert values[0] == 0.0
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("l1", 0.3), ("charbonnier", math.sqrt(0.3**2 + 1e-6))])
-def test_kinds_of_error(kind: Literal["l1", "charbonnier"], expected: float) -> None:
+@pytest.mark.parametrize(("kind", "expected"), [("l1", 0.3), ("charbonnier", math.sqrt(0.3**2 + 1e-6)), ("l2", 0.09)])
+def test_kinds_of_error(kind: RestorationLoss, expected: float) -> None:
     loss = BalancedRestorationLoss(2, kind)
     loss(*pair([0.3], [1]))
     assert loss.running_error[1].item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("kind", "floor"), [("l1", 0.01), ("l2", 0.05**2)])
+def test_what_is_nearly_clean_pulls_less(kind: RestorationLoss, floor: float) -> None:
+    loss = BalancedRestorationLoss(2, kind)
+    for error in (0.3, 0.1):
+        loss.running_error.zero_()
+        assert loss(*pair([error], [1])).item() == pytest.approx(1.0), "above the floor, all pull alike"
+    loss.running_error.zero_()
+    value = loss(*pair([0.002], [1])).item()
+    assert value == pytest.approx((0.002 if kind == "l1" else 0.002**2) / floor, rel=1e-3)
+
+
 def test_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="unknown restoration loss 'l2'; expected one of: l1, charbonnier"):
-        BalancedRestorationLoss(2, "l2")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="unknown restoration loss 'l3'; expected one of: l1, charbonnier, l2"):
+        BalancedRestorationLoss(2, "l3")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
@@ -102,8 +112,8 @@ def test_low_precision_input_is_measured_in_float32() -> None:
 
 
 @pytest.mark.parametrize("error", [0.0, 1e-6, 100.0])
-@pytest.mark.parametrize("kind", ["l1", "charbonnier"])
-def test_restoration_gradients_are_finite(kind: Literal["l1", "charbonnier"], error: float) -> None:
+@pytest.mark.parametrize("kind", ["l1", "charbonnier", "l2"])
+def test_restoration_gradients_are_finite(kind: RestorationLoss, error: float) -> None:
     restored, clean, labels = pair([error, error], [0, 1])
     restored.requires_grad_()
     BalancedRestorationLoss(2, kind)(restored, clean, labels).backward()

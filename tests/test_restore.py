@@ -68,6 +68,19 @@ def test_soft_weights_are_probabilities_and_one_hot_picks_one(model: Abair, phot
     assert sorted(model.restore(photograph, "one_hot").weights.values()) in ([0.0] * 4 + [1.0], [0.0] * 5)
 
 
+@pytest.mark.parametrize("blend", ["soft", "one_hot"])
+def test_what_the_estimator_finds_clean_stays_as_it_is(
+    bundle_path: Path, photograph: Image.Image, blend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Abair.from_pretrained(bundle_path, "cpu")
+    certain = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    monkeypatch.setattr(model, "estimate", lambda images: (certain, torch.zeros(1, dtype=torch.bool)))
+    result = model.restore(photograph, blend)
+    assert set(result.weights.values()) == {0.0}
+    assert np.array_equal(np.asarray(result.image), np.asarray(photograph))
+    assert not np.array_equal(np.asarray(model.restore(photograph, "none").image), np.asarray(photograph))
+
+
 def test_soft_weights_are_calibrated(strange: Path, photograph: Image.Image) -> None:
     model = Abair.from_pretrained(strange, "cpu")
     pixels = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None] / 255.0

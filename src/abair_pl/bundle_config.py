@@ -11,6 +11,7 @@ from typing import Any
 from abair_pl.atomic import write_text
 from abair_pl.bundle_files import CONFIG_FILE, check_file, reason
 from abair_pl.card import model_card
+from abair_pl.card_figures import are_figures
 from abair_pl.errors import BundleError, InputError
 from abair_pl.models.adapters import ADAPTER_FILES, AdapterMethod, adapter_method, check_adapter_name
 from abair_pl.models.adapters.loading import check_limits
@@ -30,6 +31,7 @@ MAX_SIZES = {
     "expansion": 8,
     "window_px": 16,
     "unshuffle": 8,
+    "tone_dim": 4096,
     "prompt_dims": 4096,
     "prompt_sizes_px": 512,
     "prompts": 64,
@@ -60,6 +62,7 @@ class BundleConfig:
         estimator_sha256: Digest of the estimator's file; empty without one.
         calibration: How the estimator's logits are read.
         provenance: For each phase, where its weights come from.
+        figures: What benchmarks have found, and of which weights, see :func:`abair_pl.card_figures.are_figures`.
         version: Version of this format.
     """
 
@@ -73,6 +76,7 @@ class BundleConfig:
     estimator_sha256: str = ""
     calibration: Calibration = field(default_factory=Calibration)
     provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
     version: int = FORMAT_VERSION
 
     def values(self) -> dict[str, Any]:
@@ -164,6 +168,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
         and _texts([*values["estimated"].values()])
         and all(map(_NAME.fullmatch, values["estimated"])),
         "provenance": isinstance(provenance, dict) and all(isinstance(facts, dict) for facts in provenance.values()),
+        "figures": are_figures(values.get("figures", {})),
         "calibration": isinstance(calibration, dict)
         and all(
             type(value) in (int, float) or (key, value) == ("threshold", None) for key, value in calibration.items()

@@ -99,7 +99,7 @@ def copy_bundle(base: Path, path: Path) -> None:
     """Copy a bundle, without hidden files and what links lead to outside of it; ``config.json`` comes last.
 
     Links to folders, which may go round in circles, are followed where they are adapters only. Files that an
-    interrupted copy has left are replaced.
+    interrupted copy has left are replaced. The copy can be written to, whether or not the bundle can.
     """
     inside = base.resolve()
 
@@ -115,7 +115,9 @@ def copy_bundle(base: Path, path: Path) -> None:
 
     path.mkdir(parents=True, exist_ok=True)
     with scratch(path) as folder:
-        shutil.copytree(base, folder, dirs_exist_ok=True, ignore=left_out)
+        shutil.copytree(base, folder, dirs_exist_ok=True, ignore=left_out, copy_function=shutil.copyfile)
+        for made in (folder, *filter(Path.is_dir, folder.rglob("*"))):
+            made.chmod(0o755)
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == CONFIG_FILE):
             with replacing(entry, path / entry.name):
                 pass

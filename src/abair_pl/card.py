@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+from abair_pl.card_facts import by_source, number
+from abair_pl.card_figures import cell, figure_lines
+from abair_pl.card_limits import limits
+
 _PUBLISHED_AT = {
     "restormer": "https://github.com/swz30/Restormer",
     "promptir": "https://github.com/va1shn9v/PromptIR",
 }
+_TRAINING = ("steps", "samples_seen", "seconds", "hardware")
+_DATA = ("data_sources", "data_layouts", "data_licences")
 
 
 def model_card(config: Mapping[str, Any]) -> str:
@@ -21,10 +27,6 @@ def model_card(config: Mapping[str, Any]) -> str:
     adapters = [
         f"| {name} | {made['method']} | {', '.join(f'{key} {made[key]}' for key in made if key != 'method')} |"
         for name, made in config["adapters"].items()
-    ]
-    facts = [
-        f"| {phase} | {', '.join(f'{name} {value}' for name, value in facts.items())} |"
-        for phase, facts in config["provenance"].items()
     ]
     degradations = ", ".join(config["degradations"])
     estimated = ", ".join(config["estimated"]) or "none yet: run phase III"
@@ -52,12 +54,45 @@ def model_card(config: Mapping[str, Any]) -> str:
             "|---|---|---|",
             *adapters,
             "",
-            "| phase | where its weights come from |",
-            "|---|---|",
-            *facts,
+            *figure_lines(config),
+            *_training(config["provenance"]),
+            *_data(config["provenance"]),
+            "## Limits",
+            "",
+            *(f"- {sentence}" for sentence in limits(config)),
             "",
         ]
     )
+
+
+def _training(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """How long each phase took and on what, and what else is known of it."""
+    took = [
+        f"| {phase} | {' | '.join(cell(facts.get(name, '-')) for name in _TRAINING)} | {_others(facts)} |"
+        for phase, facts in provenance.items()
+    ]
+    seconds = sum(number(facts.get("seconds")) for facts in provenance.values())
+    total = [f"{seconds / 3600.0:.1f} hours in all.", ""] if seconds else []
+    header = "| phase | steps | images seen | seconds | hardware | where its weights come from |"
+    return ["## Training", "", header, "|---|---|---|---|---|---|", *took, "", *total]
+
+
+def _others(facts: Mapping[str, Any]) -> str:
+    return cell(", ".join(f"{name} {value}" for name, value in facts.items() if name not in (*_TRAINING, *_DATA)))
+
+
+def _data(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What each phase was trained on, where that is known."""
+    used: dict[tuple[str, str, str], list[str]] = {}
+    for phase, facts in provenance.items():
+        shares, layouts, licences = (by_source(facts, name) for name in _DATA)
+        for source, share in shares.items():
+            row = (source, str(layouts.get(source, "not recorded")), str(licences.get(source, "not recorded")))
+            used.setdefault(row, []).append(f"{phase} {number(share):.0%}")
+    if not used:
+        return []
+    rows = [f"| {' | '.join(map(cell, row))} | {cell(', '.join(shares))} |" for row, shares in used.items()]
+    return ["## Data", "", "| source | kind | licence | share of what a phase saw |", "|---|---|---|---|", *rows, ""]
 
 
 def _licence(source: str) -> str:

@@ -26,7 +26,7 @@ _COMMANDS = {
     "evaluate": "measure a bundle on pairs, or on clean photographs degraded on the fly",
     "benchmark": "measure bundles on a table of the paper: tables, figures, a report",
     "ablate": "train variants with several seeds and compare them",
-    "bundle": "make a bundle from a published checkpoint",
+    "bundle": "make a bundle of a published checkpoint, or of half the size; put figures into one",
     "adapters": "list, add, remove and merge the adapters of a bundle",
     "doctor": "check this machine, the packages and the shards before a long run; the size of a preset",
 }
@@ -116,9 +116,11 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
 
         return {"": ablate}
     if command == "bundle":
+        from abair_pl.bundle_figures import put_figures
+        from abair_pl.bundle_halve import halve
         from abair_pl.bundle_import import import_bundle
 
-        return {"import": import_bundle}
+        return {"import": import_bundle, "halve": halve, "figures": put_figures}
     if command == "adapters":
         from abair_pl import adapter_commands
 

@@ -9,30 +9,36 @@ from torch import Tensor, nn
 
 from abair_pl.errors import unknown_name
 
+RestorationLoss = Literal["l1", "charbonnier", "l2"]
+
 _CHARBONNIER_EPSILON = 1e-3
+_FLOORS: dict[str, float] = {"l1": 1e-2, "charbonnier": 1e-2, "l2": 0.05**2}
 
 
 class BalancedRestorationLoss(nn.Module):
-    """L1 or Charbonnier error, balanced over degradations.
+    """L1, Charbonnier or squared error, balanced over degradations.
 
     Haze and low light leave errors ten times those of noise or blur and would own the gradient. So the error of the
-    pixels of each label is divided by its own running mean, or by 0.01 if that is less: down to there, every
-    degradation pulls with the same relative strength, as if the mean of the logarithms were minimised. The factor of
-    clean pixels, whose error is near 0, is bounded by half the mean factor of the degradations.
+    pixels of each label is divided by its own running mean, or by a floor if that is less: down to there, every
+    degradation pulls with the same relative strength, as if the mean of the logarithms were minimised, which for the
+    squared error is the mean PSNR. The floor is an error of 0.01, for the squared one of 0.05: without it, what is
+    nearly clean (JPEG, bit depth) owns the gradient. The factor of clean pixels, whose error is near 0, is bounded by
+    half the mean factor of the degradations.
 
     Args:
         labels: Number of labels, clean among them.
-        kind: ``l1``, the mean absolute error, or ``charbonnier``, ``sqrt(error ** 2 + 1e-6)``.
+        kind: ``l1``, the mean absolute error, ``charbonnier``, ``sqrt(error ** 2 + 1e-6)``, or ``l2``, the mean squared
+            error.
         momentum: Share of the running mean that a step keeps.
 
     Raises:
         InputError: The kind is not known.
     """
 
-    def __init__(self, labels: int, kind: Literal["l1", "charbonnier"] = "l1", momentum: float = 0.98) -> None:
+    def __init__(self, labels: int, kind: RestorationLoss = "l1", momentum: float = 0.98) -> None:
         super().__init__()
-        if kind not in ("l1", "charbonnier"):
-            raise unknown_name(kind, "restoration loss", ("l1", "charbonnier"))
+        if kind not in _FLOORS:
+            raise unknown_name(kind, "restoration loss", _FLOORS)
         self.kind = kind
         self.momentum = momentum
         self.register_buffer("running_error", torch.zeros(labels))
@@ -47,7 +53,9 @@ class BalancedRestorationLoss(nn.Module):
             labels: ``(B, H, W)``.
         """
         difference = restored.float() - clean.float()
-        error = difference.abs() if self.kind == "l1" else (difference**2 + _CHARBONNIER_EPSILON**2).sqrt()
+        error = difference.abs() if self.kind == "l1" else difference.square()
+        if self.kind == "charbonnier":
+            error = (error + _CHARBONNIER_EPSILON**2).sqrt()
         flat = labels.flatten()
         pixels = torch.bincount(flat, minlength=len(self.running_error)).float()
         totals = error.new_zeros(len(pixels)).index_add(0, flat, error.mean(dim=1).flatten())
@@ -67,7 +75,7 @@ class BalancedRestorationLoss(nn.Module):
 
     def _factors(self) -> Tensor:
         seen = self.running_error > 0
-        factors = torch.where(seen, 1.0 / self.running_error.clamp_min(1e-2), torch.zeros_like(self.running_error))
+        factors = torch.where(seen, 1.0 / self.running_error.clamp_min(_FLOORS[self.kind]), 0.0)
         degraded = factors[1:]
         bound = 0.5 * degraded.sum() / (degraded > 0).sum().clamp_min(1)
         clean = torch.where(bound > 0, factors[:1].clamp(max=bound), factors[:1])

@@ -16,7 +16,7 @@ from abair_pl.errors import ImageError, InputError, unknown_name
 from abair_pl.images import to_8bit
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.estimator import Estimator
-from abair_pl.models.weights import BLEND_MODES, IMAGE_BLENDS, blend_weights, fixed_weights, pixel_weights
+from abair_pl.models.weights import BLEND_MODES, IMAGE_BLENDS, blend_weights, fixed_weights, keep_clean, pixel_weights
 from abair_pl.tiling import Tiling, restore_large
 
 MIN_SIDE_PX = 8
@@ -210,7 +210,7 @@ class Abair:
             weights = pixel_weights(self.restorer.segment(part), labels, self.names, probabilities)
             if self.restorer.whole is None or not self.restorer.whole.measuring:
                 means.append(weights.mean(dim=(0, 2, 3)))
-            return self.restorer(part, weights)
+            return keep_clean(part, self.restorer(part, weights), weights)
 
         restored = self._through(image, run).clamp_(0.0, 1.0)
         return restored, torch.stack(means).mean(dim=0, keepdim=True), unknown
@@ -223,7 +223,7 @@ class Abair:
         weights: Mapping[str, float] | None = None,
         with_labels: bool = True,
     ) -> Result:
-        """Restore one image.
+        """Restore one image; what ``soft``, ``one_hot`` and ``pixel`` find clean stays as it is.
 
         Args:
             image: A PIL image, ``(H, W, 3)`` 8-bit RGB, or ``(3, H, W)`` float RGB in [0, 1].
@@ -245,6 +245,8 @@ class Abair:
             given = fixed_weights(weights or {}, self.names, 1), torch.zeros(1, dtype=torch.bool)
             chosen, unknown = self.weights(pixels, blend) if weights is None else given
             restored = self.restore_tensor(pixels, chosen)
+            if weights is None and blend in ESTIMATED_BLENDS:
+                restored = keep_clean(pixels, restored, chosen.cpu())
         labels = None
         if with_labels and self.bundle.config.architecture.head_dim:
             labels = self._through(pixels, self.restorer.segment)[0].argmax(dim=0).cpu()

@@ -343,7 +343,8 @@ def test_measuring_on_urls_without_a_cache_is_warned_of(
 
 def test_provenance_follows_the_manifest_and_the_settings(make: Make, clean_shards: Path, pair_shards: Path) -> None:
     facts = make(seed=5).provenance()
-    assert facts.keys() == {"data_manifest", "data_seed", "data_sources", "batch_size", "patch_px"}
+    by_source = {"data_sources", "data_layouts", "data_licences"}
+    assert facts.keys() == {"data_manifest", "data_seed", "batch_size", "patch_px"} | by_source
     assert (facts["data_seed"], facts["batch_size"], facts["patch_px"]) == (5, 8, 32)
     assert facts["data_sources"] == {str(clean_shards): 1.0}
     assert facts["data_manifest"] == make().provenance()["data_manifest"]

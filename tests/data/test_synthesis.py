@@ -151,6 +151,7 @@ class TestOperators:
             ({"composite_probability": 0.5}, ["rain"], "composite_probability is 0.5 without composites"),
             ({"cutmix_probability": 1.5}, ["rain"], "cutmix_probability is 1.5"),
             ({"clean_probability": -1.0}, ["rain"], "clean_probability is -1.0"),
+            ({"frequencies": {"sleet": 2.0}}, ["rain"], "unknown degradation with a frequency 'sleet'"),
             ({"smooth_probability": 3.0}, ["rain"], "smooth_probability is 3.0"),
             ({"cutmix_regions": (1, 9)}, ["rain"], "cutmix_regions is"),
             ({}, [], "expected at least one"),

@@ -76,6 +76,25 @@ def test_whole_samples_get_every_degradation_equally() -> None:
     assert shares.tolist() == pytest.approx([0.0] + [0.2] * 5, abs=0.03)
 
 
+def test_frequencies_weigh_whole_samples() -> None:
+    sources = _whole_sources(_drawn(cutmix_probability=0.0, frequencies=(1.0, 1.0, 2.0, 4.0, 2.0)))
+    shares = np.bincount(sources, minlength=6) / len(sources)
+    assert shares.tolist() == pytest.approx([0.0, 0.1, 0.1, 0.2, 0.4, 0.2], abs=0.03)
+
+
+def test_frequencies_weigh_regions_which_stay_different() -> None:
+    layout = _drawn(cutmix_regions=(2, 2), frequencies=(0.5, 0.5, 0.5, 3.0, 0.5))
+    pairs = set(zip(layout.sample.tolist(), layout.source.tolist(), strict=True))
+    assert len(pairs) == len(layout.sample)
+    shares = np.bincount(layout.source[layout.order == 0], minlength=6) / len(SEEDS)
+    assert shares.tolist() == pytest.approx([1 / 6, *[1 / 12] * 3, 3 / 6, 1 / 12], abs=0.03)
+
+
+def test_equal_frequencies_change_no_draw() -> None:
+    plain, weighed = _drawn(), _drawn(frequencies=(3.0,) * 5)
+    assert (plain.source == weighed.source).all()
+
+
 @pytest.mark.parametrize("cutmix_probability", [0.0, 1.0])
 def test_composites_take_their_share_of_what_is_degraded(cutmix_probability: float) -> None:
     layout = _drawn(cutmix_probability=cutmix_probability, composites=2, composite_probability=0.3)

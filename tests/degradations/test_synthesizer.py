@@ -316,6 +316,12 @@ def test_unknown_only_is_refused_with_the_known_names(cutmix: Synthesizer) -> No
         ({"cutmix_probability": 1.5}, "cutmix_probability is 1.5; expected a share"),
         ({"clean_probability": -0.1}, "clean_probability is -0.1"),
         ({"smooth_probability": 2.0}, "smooth_probability is 2.0"),
+        (
+            {"frequencies": {"snow": 2.0}},
+            "unknown degradation with a frequency 'snow'; expected one of: haze, jpeg, rain",
+        ),
+        ({"frequencies": {"haze": 0.0}}, "frequency of haze is 0.0; expected a number above 0"),
+        ({"frequencies": {"haze": float("nan")}}, "frequency of haze is nan"),
         ({"composite_probability": 0.5}, "composite_probability is 0.5 without composites"),
         (
             {"composite_probability": float("nan"), "composites": [Composite([RandomJpeg(), RandomHaze()])]},

@@ -87,8 +87,9 @@ class Phase:
 
     @property
     def settings(self) -> str:
-        """What else is in the bundle."""
-        return (self.folder / "bundle" / "config.json").read_text()
+        """What else is in the bundle, but for the seconds that it took."""
+        text = (self.folder / "bundle" / "config.json").read_text()
+        return "\n".join(line for line in text.splitlines() if '"seconds": ' not in line)
 
     @property
     def checkpoints(self) -> list[Path]:

@@ -8,6 +8,7 @@ from abair_pl.models.weights import (
     RESERVED_NAMES,
     blend_weights,
     fixed_weights,
+    keep_clean,
     parse_weights,
     pixel_weights,
 )
@@ -34,6 +35,20 @@ def test_weights_of_every_blend_have_the_type_of_the_probabilities(mode: str) ->
     probabilities = torch.rand(2, 4, dtype=torch.float64).softmax(dim=1)
     weights = blend_weights(probabilities, mode)
     assert (weights.shape, weights.dtype) == ((2, 3), torch.float64)
+
+
+def test_what_is_clean_stays_as_far_as_it_is() -> None:
+    degraded, restored = torch.zeros(3, 3, 2, 2), torch.ones(3, 3, 2, 2)
+    weights = torch.tensor([[0.0, 0.0], [0.25, 0.5], [0.4, 0.6]])
+    kept = keep_clean(degraded, restored, weights)
+    torch.testing.assert_close(kept.mean(dim=(1, 2, 3)), torch.tensor([0.0, 0.75, 1.0]))
+    assert torch.equal(kept[0], degraded[0])
+
+
+def test_what_is_clean_stays_pixel_by_pixel() -> None:
+    degraded, restored = torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2)
+    weights = torch.tensor([[[[0.0, 0.3]], [[0.0, 0.2]]]])
+    torch.testing.assert_close(keep_clean(degraded, restored, weights), torch.tensor([0.0, 0.5]).expand(1, 3, 1, 2))
 
 
 @pytest.mark.parametrize("mode", ["sofd", "pixel"])

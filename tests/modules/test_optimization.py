@@ -16,6 +16,7 @@ from abair_pl.modules.optimization import OptimizationConfig, optimizer_and_sche
         {"warmup_steps": -1},
         {"weight_decay": -0.1},
         {"ema_decay": 1.0},
+        {"schedule_steps": 0},
     ],
     ids=str,
 )
@@ -34,3 +35,15 @@ def test_frozen_weights_are_left_out_and_only_matrices_decay() -> None:
     assert [p is layer.bias for p in others["params"]] == [True]
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert made["lr_scheduler"]["interval"] == "step"
+
+
+def rates(config: OptimizationConfig, total_steps: int, steps: int) -> list[float]:
+    named = torch.nn.Linear(3, 2).named_parameters()
+    schedule = optimizer_and_schedule(config, named, total_steps)["lr_scheduler"]["scheduler"]
+    return [schedule.lr_lambdas[0](step) for step in range(steps)]
+
+
+def test_a_short_run_with_the_schedule_of_a_long_one_is_its_start() -> None:
+    short = rates(OptimizationConfig(warmup_steps=3, schedule_steps=100), total_steps=10, steps=10)
+    assert short == rates(OptimizationConfig(warmup_steps=3), total_steps=100, steps=10)
+    assert short != rates(OptimizationConfig(warmup_steps=3), total_steps=10, steps=10)

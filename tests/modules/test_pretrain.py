@@ -48,8 +48,8 @@ def test_the_papers_five_are_the_default(nano: str, names: list[str], tmp_path: 
 
 def test_the_loss_is_the_one_that_was_asked_for(nano: str, tmp_path: Path) -> None:
     assert PretrainModule(tmp_path, nano, loss="charbonnier").restoration_loss.kind == "charbonnier"
-    with pytest.raises(InputError, match="unknown restoration loss 'l2'"):
-        PretrainModule(tmp_path, nano, loss="l2")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="unknown restoration loss 'l3'"):
+        PretrainModule(tmp_path, nano, loss="l3")  # type: ignore[arg-type]
 
 
 def test_unknown_preset_is_refused(tmp_path: Path) -> None:

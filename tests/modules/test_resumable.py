@@ -1,5 +1,6 @@
 """Steps that go wrong, and checkpoints that are taken up again."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,22 @@ def test_a_checkpoint_of_another_optimization_is_refused(
     fit(make_module(), batches, max_steps=1).save_checkpoint(tmp_path / "half.ckpt")
     with pytest.raises(InputError, match="made with optimization="):
         fit(make_module(learning_rate=1e-3), batches, ckpt_path=tmp_path / "half.ckpt")
+
+
+@pytest.mark.parametrize(("schedule_steps", "warns"), [(None, True), (30, False)])
+def test_a_longer_run_warns_where_the_learning_rate_may_jump(
+    make_module: Callable[..., PretrainModule],
+    fit: Fit,
+    batches: list[RestorationBatch],
+    schedule_steps: int | None,
+    warns: bool,
+    tmp_path: Path,
+) -> None:
+    fit(make_module(schedule_steps=schedule_steps), batches[:1]).save_checkpoint(tmp_path / "short.ckpt")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(make_module(schedule_steps=schedule_steps), batches, ckpt_path=tmp_path / "short.ckpt")
+    assert any("may jump" in str(each.message) for each in said) is warns
 
 
 class Spoiler(L.Callback):

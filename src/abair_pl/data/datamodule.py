@@ -19,7 +19,7 @@ from abair_pl.data.streaming.beside import digest_of, layout_of, samples_in
 from abair_pl.data.streaming.collate import PhotoSample, collate
 from abair_pl.data.streaming.fetch import ShardOpener
 from abair_pl.data.streaming.resume import StreamRecord
-from abair_pl.data.streaming.sources import Source, Sources, expand_shards, expand_sources, is_remote
+from abair_pl.data.streaming.sources import Source, Sources, expand_shards, expand_sources, facts_of, is_remote
 from abair_pl.data.streaming.stream import ExactStream, TrainStream
 from abair_pl.data.synthesis import Synthesis, SynthesisConfig
 from abair_pl.errors import InputError, ShardError
@@ -195,14 +195,11 @@ class RestorationDataModule(L.LightningDataModule):
         return [file for folder in folders if (file := Path(folder, MANIFEST_NAME)).exists()]
 
     def provenance(self) -> dict[str, Any]:
-        """Facts about the data for a bundle: where it came from, its manifests' digest, and the seed."""
+        """Facts about the data for a bundle: where it came from, its licences, its manifests' digest, and the seed."""
         sources = self._sources()
         digests = "".join(map(file_sha256, self.manifests("train")))
         digest = hashlib.sha256(digests.encode()).hexdigest()[:16]
-        weights: dict[str, float] = {}
-        for source in sources:
-            weights[source.name] = weights.get(source.name, 0.0) + source.weight
-        facts = {"data_manifest": digest, "data_seed": self.seed, "data_sources": weights}
+        facts = {"data_manifest": digest, "data_seed": self.seed, **facts_of(sources)}
         return {**facts, "batch_size": self.batch_size, "patch_px": self.patch_px}
 
     def train_dataloader(self) -> DataLoader[PhotoSample]:

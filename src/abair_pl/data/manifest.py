@@ -49,6 +49,7 @@ class Manifest:
         split: Part of the data set.
         found: Number of samples that its folder had.
         expected: Number of samples that a whole folder has; None where that is not known.
+        licence: What may be done with the images, in a line; empty where nobody has said.
     """
 
     layout: Kind
@@ -60,6 +61,7 @@ class Manifest:
     split: str = "all"
     found: int | None = None
     expected: int | None = None
+    licence: str = ""
 
     @property
     def samples(self) -> int:

@@ -34,6 +34,8 @@ class SynthesisConfig:
         cutmix_regions: Fewest and most regions, within 2 to 4.
         smooth_probability: Share of regions that are smooth masks instead of rectangles.
         clean_probability: Share of the other photographs that stay clean.
+        frequencies: How often a degradation is drawn, relative to the others, such as noise: 2 for twice as often;
+            those not named have 1.
         severity: Part of each operator's range of severities that is drawn from.
         severity_steps: Optimizer steps over which its upper end rises to where it is, from three tenths of the way.
     """
@@ -45,6 +47,7 @@ class SynthesisConfig:
     cutmix_regions: tuple[int, int] = (2, 4)
     smooth_probability: float = 0.5
     clean_probability: float = 0.0
+    frequencies: dict[str, float] = field(default_factory=dict)
     severity: Range = (0.0, 1.0)
     severity_steps: int = 0
 
@@ -104,6 +107,7 @@ class Synthesis:
                 cutmix_regions=self.config.cutmix_regions,
                 smooth_probability=self.config.smooth_probability,
                 clean_probability=self.config.clean_probability,
+                frequencies=self.config.frequencies,
             )
         return self._synthesizer
 

@@ -87,6 +87,8 @@ class LayoutConfig:
         smooth_probability: Share of their upper regions that are smooth masks; the others are rectangles.
         clean_probability: Share of samples of one region that stay clean.
         composite_probability: Share of degraded regions that get a composite.
+        frequencies: How often each degradation is drawn, relative to the others; all the same if empty. In regions,
+            clean is as frequent as the mean of them.
     """
 
     degradations: int
@@ -96,6 +98,7 @@ class LayoutConfig:
     smooth_probability: float = 0.0
     clean_probability: float = 0.0
     composite_probability: float = 0.0
+    frequencies: tuple[float, ...] = ()
 
 
 def draw_layout(seeds: NDArray[np.int64], config: LayoutConfig) -> Layout:
@@ -115,8 +118,12 @@ def draw_layout(seeds: NDArray[np.int64], config: LayoutConfig) -> Layout:
     fewest, most = (min(count, labels) for count in config.cutmix_regions)
     cut = draws["cut"] < config.cutmix_probability
     counts = np.where(cut, fewest + (draws["regions"] * (most - fewest + 1)).astype(np.int64), 1)
-    shuffled = np.argsort([draws[f"rank/{label}"] for label in range(labels)], axis=0)
-    whole = 1 + (draws["whole"] * config.degradations).astype(np.int64)
+    frequency = np.array(config.frequencies or (1.0,) * config.degradations)
+    relative = np.concatenate(([1.0], frequency / frequency.mean()))
+    # Drawn without replacement in proportion to their frequencies (Efraimidis & Spirakis, 2006).
+    waits = -np.log1p(-np.stack([draws[f"rank/{label}"] for label in range(labels)]).astype(np.float64))
+    shuffled = np.argsort(waits / relative[:, None], axis=0)
+    whole = 1 + np.searchsorted(np.cumsum(frequency)[:-1] / frequency.sum(), draws["whole"], side="right")
     whole = np.where(draws["clean"] < config.clean_probability, 0, whole)
     parts = []
     for order in range(int(counts.max())):

@@ -1,7 +1,9 @@
 """Clean photographs in, degraded ones with labels and parameters out, all on the device."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -49,10 +51,11 @@ class Synthesizer(nn.Module):
         cutmix_regions: Fewest and most regions of such a sample, within 2 to 4.
         smooth_probability: Share of regions that are smooth masks instead of rectangles.
         clean_probability: Share of the other samples that stay clean.
+        frequencies: How often a degradation is drawn by name, relative to the others; those not named have 1.
 
     Raises:
-        InputError: There is no degradation, two have one name, a composite has a member that is not among them, or a
-            number is out of bounds.
+        InputError: There is no degradation, two have one name, a composite has a member that is not among them, a
+            frequency is of another, or a number is out of bounds.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Synthesizer(nn.Module):
         cutmix_regions: tuple[int, int] = (2, 4),
         smooth_probability: float = 0.5,
         clean_probability: float = 0.0,
+        frequencies: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.names = [degradation.name for degradation in degradations]
@@ -81,6 +85,12 @@ class Synthesizer(nn.Module):
         if composite_probability > 0 and not composites:
             message = f"composite_probability is {composite_probability} without composites; expected some, or 0"
             raise InputError(message)
+        for name, frequency in frequencies.items():
+            if name not in self.names:
+                raise unknown_name(name, "degradation with a frequency", self.names)
+            if not 0.0 < frequency < math.inf:
+                message = f"frequency of {name} is {frequency}; expected a number above 0, such as 2 for twice as often"
+                raise InputError(message)
         self.config = LayoutConfig(
             degradations=len(degradations),
             composites=len(composites),
@@ -89,6 +99,7 @@ class Synthesizer(nn.Module):
             smooth_probability=_share(smooth_probability, "smooth_probability"),
             clean_probability=_share(clean_probability, "clean_probability"),
             composite_probability=_share(composite_probability, "composite_probability"),
+            frequencies=tuple(frequencies.get(name, 1.0) for name in self.names),
         )
         self.members: list[AnyDegradation] = [*degradations, *composites]
 

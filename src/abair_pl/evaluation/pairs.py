@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from abair_pl.data.decode import decode_depth
-from abair_pl.degradations import Synthesizer, parse_degradation
+from abair_pl.degradations import Plan, Synthesizer, parse_degradation
 from abair_pl.degradations.random import SEED_LIMIT, combine
 from abair_pl.errors import ImageError, InputError
 from abair_pl.images import find_images, read_photograph
@@ -23,10 +23,12 @@ class Pair:
     Attributes:
         degraded: ``(3, H, W)`` in [0, 1].
         clean: The same shape.
+        plan: By which it was degraded; None for real pairs as they are, and for several degradations side by side.
     """
 
     degraded: Tensor
     clean: Tensor
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,10 @@ class PairSource:
         depth = _depth_beside(self.clean, clean)
         made = degraded.clone()
         edges = [round(clean.shape[2] * index / len(self.side_by_side)) for index in range(len(self.side_by_side) + 1)]
-        for synthesizer, left, right in zip(self.side_by_side, edges, edges[1:], strict=False):
-            synthesis = synthesizer(degraded[None], synthesizer.plan(seeds, synthesizer.sources[-1]), depth)
-            made[..., left:right] = synthesis.degraded[0, ..., left:right]
-        return Pair(made, clean)
+        plans = [synthesizer.plan(seeds, synthesizer.sources[-1]) for synthesizer in self.side_by_side]
+        for synthesizer, plan, left, right in zip(self.side_by_side, plans, edges, edges[1:], strict=False):
+            made[..., left:right] = synthesizer(degraded[None], plan, depth).degraded[0, ..., left:right]
+        return Pair(made, clean, plans[0] if len(plans) == 1 else None)
 
 
 def side_by_side(degradation: str) -> tuple[Synthesizer, ...]:

@@ -1,7 +1,7 @@
 """What a benchmark measures: tasks, the columns of a table, and methods, its rows, read from YAML."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class Task:
         degrade: What is done to each image, in the grammar: to clean photographs, or to the degraded ones of pairs.
         stand_in: What is done to the clean photographs of ``--photos`` where those stand in for the data set;
             ``degrade`` if left out.
-        oracle: The adapter that the method ``oracle`` takes; empty where there is no single one.
+        oracle: The degradation: the adapter that the method ``oracle`` takes, and what classical methods have to be
+            for to be measured; empty where there is no single one.
         protocol: How images are compared, see :mod:`abair_pl.evaluation.protocols`.
         comparable: Whether these are the images of the published figures; the table marks the column if not.
     """
@@ -56,17 +57,19 @@ class Task:
 
 @dataclass(frozen=True)
 class Method:
-    """A row: a bundle and how its adapters are mixed.
+    """A row: a bundle and how its adapters are mixed, or a classical method.
 
     Attributes:
         title: First cell of the row.
         blend: A blend of ``abair-pl restore``, or ``oracle`` for the adapter of the task.
         bundle: Which of the bundles given by ``--bundle NAME=DIR``.
+        classical: A method of :mod:`abair_pl.evaluation.classical.registry`, instead of ``blend`` and ``bundle``.
     """
 
     title: str
     blend: str = "soft"
     bundle: str = MAIN_BUNDLE
+    classical: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,9 @@ class Suite:
 
 
 def read_suite(path: Path) -> Suite:
-    """Read a suite from YAML, see ``configs/benchmark/``; ``tasks`` may be names of suites beside it that have them.
+    """Read a suite from YAML, see ``configs/benchmark/``.
+
+    ``tasks`` may be names of suites beside it that have them, ``methods`` the name of one.
 
     Raises:
         InputError: There is no such file, or it is no suite.
@@ -138,6 +143,9 @@ def read_suite(path: Path) -> Suite:
         values = yaml.safe_load(path.read_text())
         if isinstance(values["tasks"], list):
             values["tasks"] = _tasks_of([path.parent / name for name in values["tasks"]])
+        if isinstance(values["methods"], str):
+            values["methods"] = yaml.safe_load((path.parent / values["methods"]).read_text())["methods"]
+        _check_methods(values["methods"])
         found = parser.parse_object({"suite": values})
         suite: Suite = parser.instantiate_classes(found).suite
     except InputError as error:
@@ -147,6 +155,15 @@ def read_suite(path: Path) -> Suite:
         message = f"{path} is no suite ({one_line(str(error))}); expected YAML as in configs/benchmark/table1.yaml"
         raise InputError(message) from error
     return suite
+
+
+def _check_methods(methods: Mapping[str, Mapping[str, object]]) -> None:
+    """Raise :class:`InputError` for a method that is both a bundle's and a classical one."""
+    for name, method in methods.items():
+        both = sorted(method.keys() & {"blend", "bundle"})
+        if "classical" in method and both:
+            message = f"method {name} has classical and {' and '.join(both)}; expected classical alone, or without it"
+            raise InputError(message)
 
 
 def _tasks_of(files: Sequence[Path]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from abair_pl.models.heads import SegmentationHead
 from abair_pl.models.layers import Downsample, RestorationBlock, Upsample
 from abair_pl.models.presets import BackboneConfig
 from abair_pl.models.prompts import PromptBlock
+from abair_pl.models.tone import ToneHead
 from abair_pl.models.whole_image import PoolingLayer, WholeImage
 
 _MAX_LOG_GAIN = 3.5
@@ -36,8 +37,8 @@ class Backbone(nn.Module):
     """Restores images, and labels the degradation of each pixel.
 
     Restormer's U-shape (MDTA and GDFN), optional spatial window attention beside the channel attention, PromptIR's
-    prompt blocks in the decoder, a global residual, and a segmentation head on the encoder. Any image size is accepted:
-    it is reflected to a multiple of the stride and cropped back.
+    prompt blocks in the decoder, a global residual on the image in its new tone, and a segmentation head on the
+    encoder. Any image size is accepted: it is reflected to a multiple of the stride and cropped back.
 
     Moved by a multiple of the stride, content is restored the same but for three things: convolutions see zeros beyond
     the border of the image, prompts are tied to places in it, and window attention, where there is one, needs
@@ -87,6 +88,7 @@ class Backbone(nn.Module):
         outputs = channels * 2 if architecture.gain else channels
         self.output = nn.Conv2d(widths[0], outputs, 3, padding=1, bias=False)
         nn.init.zeros_(self.output.weight)  # the untrained network is the identity
+        self.tone_head = ToneHead(architecture.tone_dim, architecture.multiple_px) if architecture.tone_dim else None
         self.segmentation_head = (
             SegmentationHead(dims, architecture.head_dim, architecture.head_blocks, labels)
             if architecture.head_dim
@@ -121,7 +123,7 @@ class Backbone(nn.Module):
             x = self.fuse[level](torch.cat((x, encoding.features[level]), dim=1))
             x = self._through(self.decoder[level], x)
         output = self.output(self._through(self.refinement, x))
-        image = encoding.image
+        image = encoding.image if self.tone_head is None else self.tone_head(encoding.image)
         if self.architecture.gain:
             output, log_gain = output.chunk(2, dim=1)
             image = image * (_MAX_LOG_GAIN * (self.shuffle(log_gain) / _MAX_LOG_GAIN).tanh()).exp()

@@ -23,8 +23,10 @@ class BackboneConfig:
         window_px: Side of the spatial window attention; 0 leaves it out. Prompt blocks have none.
         centred_norm: Norms subtract the mean and have a bias; Restormer's checkpoints for denoising do neither.
         unshuffle: The network works on the image after pixel-unshuffling by this factor.
-        gain: The output is ``degraded * exp(gain) + residual`` instead of ``degraded + residual``: tone (haze, low
-            light) is handled apart from texture, which small networks need.
+        gain: The output is ``degraded * exp(gain) + residual`` instead of ``degraded + residual``, with a gain for each
+            pixel.
+        tone_dim: Channels of the tone head, which handles tone (haze, low light) apart from texture, as small networks
+            need it; 0 leaves it out.
         prompt_dims: Channels of the prompts of decoder levels 1 to 3.
         prompt_sizes_px: Side of their learned maps.
         prompts: How many maps each level mixes; 0 leaves the prompts out.
@@ -45,6 +47,7 @@ class BackboneConfig:
     centred_norm: bool = True
     unshuffle: int = 1
     gain: bool = False
+    tone_dim: int = 0
     prompt_dims: Prompts = (64, 128, 320)
     prompt_sizes_px: Prompts = (64, 32, 16)
     prompts: int = 5
@@ -56,11 +59,18 @@ class BackboneConfig:
         self._check_types()
         sizes = [self.dim, self.unshuffle, self.estimator_dim, *self.blocks, *self.heads]
         sizes += [int(self.dim * self.expansion), *self.prompt_dims, *self.prompt_sizes_px]
-        optional = (self.window_px, self.refinement_blocks, self.prompts, self.head_dim, self.head_blocks)
+        optional = (
+            self.window_px,
+            self.refinement_blocks,
+            self.prompts,
+            self.head_dim,
+            self.head_blocks,
+            self.tone_dim,
+        )
         if min(sizes) < 1 or min(optional) < 0:
             message = (
                 f"{self} has a size below 1; expected positive sizes "
-                "(window_px, refinement_blocks, prompts, head_dim and head_blocks may be 0)"
+                "(window_px, refinement_blocks, prompts, head_dim, head_blocks and tone_dim may be 0)"
             )
             raise InputError(message)
         if self.dim % 2:
@@ -111,6 +121,7 @@ PRESETS: dict[str, BackboneConfig] = {
         expansion=2.0,
         unshuffle=2,
         gain=True,
+        tone_dim=64,
         prompt_dims=(16, 16, 32),
         prompt_sizes_px=(16, 8, 4),
         head_dim=32,
@@ -124,6 +135,7 @@ PRESETS: dict[str, BackboneConfig] = {
         window_px=8,
         unshuffle=2,
         gain=True,
+        tone_dim=64,
         prompt_dims=(32, 32, 64),
         prompt_sizes_px=(32, 16, 8),
         head_dim=64,

@@ -87,6 +87,20 @@ def pixel_weights(
     return torch.stack(maps, dim=1) if maps else shares[:, :0]
 
 
+def keep_clean(degraded: Tensor, restored: Tensor, weights: Tensor) -> Tensor:
+    """Restore as far as something is damaged: what the weights lack to 1 is probably clean, and stays as it is.
+
+    The backbone changes clean pixels, too, a little; an image that is clean comes back as it was.
+
+    Args:
+        degraded: ``(B, 3, H, W)``.
+        restored: The same shape, restored by these weights.
+        weights: ``(B, K)`` or ``(B, K, H, W)``, probabilities of the degradations.
+    """
+    damaged = weights.sum(dim=1, keepdim=True).clamp(0.0, 1.0)
+    return torch.lerp(degraded, restored, damaged if weights.ndim == 4 else damaged[..., None, None])
+
+
 def parse_weights(text: str) -> dict[str, float]:
     """Weights from ``rain=0.7,noise=0.3``.
 

@@ -28,6 +28,7 @@ from abair_pl.modules.callbacks import (
     RunRecorder,
     TableLogger,
     ThroughputMonitor,
+    TrainingClock,
     rows_to_draw,
 )
 from abair_pl.modules.guard import GuardConfig
@@ -148,7 +149,7 @@ class RestorationModule(ResumableModule):
 
     def configure_callbacks(self) -> list[Callback]:
         """What every phase watches and averages."""
-        callbacks: list[Callback] = [ThroughputMonitor(), PanelLogger(), PredictionWriter()]
+        callbacks: list[Callback] = [ThroughputMonitor(), PanelLogger(), PredictionWriter(), TrainingClock()]
         callbacks += [RunRecorder(), ArtifactLogger(), TableLogger(), PreemptionHandler(), RandomStates()]
         callbacks.append(RankAgreement(self.guard.config.compare_ranks_every))
         if self.optimization.ema_decay > 0:

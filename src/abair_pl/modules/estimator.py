@@ -14,7 +14,7 @@ from abair_pl.bundle import ESTIMATOR_FILE, Bundle, check_target, save_estimator
 from abair_pl.errors import InputError
 from abair_pl.models.calibration import Calibration, fit_calibration
 from abair_pl.models.estimator import Estimator
-from abair_pl.models.weights import blend_weights
+from abair_pl.models.weights import blend_weights, keep_clean
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.logits import GatheredLogits
@@ -87,8 +87,12 @@ class EstimatorModule(RestorationModule):
 
     def restore(self, degraded: Tensor) -> Tensor:
         probabilities = self.calibration.probabilities(self.estimator(degraded))
-        restored: Tensor = self.restorer(degraded, blend_weights(probabilities, self.blend))
-        return restored
+        return self.blended(degraded, probabilities)
+
+    def blended(self, degraded: Tensor, probabilities: Tensor) -> Tensor:
+        """Restored images ``(B, 3, H, W)`` by the mixtures of ``(B, K + 1)`` probabilities."""
+        weights = blend_weights(probabilities, self.blend)
+        return keep_clean(degraded, self.restorer(degraded, weights), weights)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
         logits = self.estimator(batch.degraded).float()
@@ -98,7 +102,7 @@ class EstimatorModule(RestorationModule):
         parts = {"classification": classification, "accuracy": correct}
         if self.restoration_weight == 0:
             return StepResult(classification, parts)
-        restored = self.restorer(batch.degraded, blend_weights(logits.softmax(dim=1), self.blend))
+        restored = self.blended(batch.degraded, logits.softmax(dim=1))
         parts["restoration"] = F.l1_loss(restored.float(), batch.clean)
         return StepResult(classification + self.restoration_weight * parts["restoration"], parts)
 

@@ -21,6 +21,8 @@ class OptimizationConfig:
         final_learning_rate: Where the cosine ends, at the last step.
         warmup_steps: Steps over which the learning rate rises linearly; at most a tenth of the run.
         weight_decay: AdamW's decoupled weight decay.
+        schedule_steps: Steps over which warm-up and cosine go; those of the run if left out. With more, a shorter run
+            is the start of a longer one.
         ema_decay: Decay of the moving average of the weights that is validated and saved; 0 turns it off.
 
     Raises:
@@ -31,6 +33,7 @@ class OptimizationConfig:
     final_learning_rate: float = 1e-6
     warmup_steps: int = 1000
     weight_decay: float = 1e-4
+    schedule_steps: int | None = None
     ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
@@ -41,6 +44,9 @@ class OptimizationConfig:
             raise InputError(message)
         if not 0 <= self.ema_decay < 1 or self.warmup_steps < 0 or self.weight_decay < 0:
             message = f"{self}: expected ema_decay in [0, 1) and no negative number"
+            raise InputError(message)
+        if self.schedule_steps is not None and self.schedule_steps < 1:
+            message = f"schedule_steps is {self.schedule_steps}; expected at least 1, or none for the steps of the run"
             raise InputError(message)
 
 
@@ -54,6 +60,7 @@ def optimizer_and_schedule(
         parameters: With their names; those that need no gradient are left out.
         total_steps: Optimizer steps of the run.
     """
+    total_steps = config.schedule_steps or total_steps
     trained = [(name, p) for name, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for name, p in trained if _is_decayed(name, p) == decayed], "weight_decay": decay}

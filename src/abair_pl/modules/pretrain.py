@@ -1,7 +1,7 @@
 """Phase I: the backbone learns all degradations at once, from clean photographs."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from abair_pl.bundle import BACKBONE_FILE, Bundle, save_backbone
 from abair_pl.bundle_output import check_output
 from abair_pl.degradations import PAPER_FIVE
 from abair_pl.errors import InputError
-from abair_pl.losses import BalancedRestorationLoss, segmentation_loss
+from abair_pl.losses import BalancedRestorationLoss, RestorationLoss, segmentation_loss
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.presets import preset_config
 from abair_pl.modules.base import RestorationModule, StepResult
@@ -27,7 +27,7 @@ class PretrainModule(RestorationModule):
         preset: Size of the network: tiny, small or paper.
         degradations: In the order of the labels; the paper's five if left out.
         init_from: A bundle of the same preset and degradations whose backbone is trained further.
-        loss: ``l1`` or ``charbonnier``.
+        loss: ``l1``, ``charbonnier`` or ``l2``, see :class:`~abair_pl.losses.BalancedRestorationLoss`.
         segmentation_weight: Weight of the segmentation loss beside the restoration loss.
         optimization: How weights are trained.
         guard: What is done about steps that go wrong.
@@ -45,7 +45,7 @@ class PretrainModule(RestorationModule):
         preset: str = "small",
         degradations: list[str] | None = None,
         init_from: Path | None = None,
-        loss: Literal["l1", "charbonnier"] = "l1",
+        loss: RestorationLoss = "l1",
         segmentation_weight: float = 0.1,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
         guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen

@@ -187,7 +187,8 @@ class ResumableModule(L.LightningModule):
                 )
                 raise InputError(message)
         steps, own_steps = checkpoint.get("max_steps"), self.trainer.max_steps
-        if steps not in (None, own_steps) and self.trainer.state.fn == "fit":
+        follows_run = self.hparams.get("optimization", {}).get("schedule_steps") is None
+        if steps not in (None, own_steps) and follows_run and self.trainer.state.fn == "fit":
             rank_zero_warn(
                 f"the checkpoint is of a run of {steps} steps, this one has {own_steps}: the learning rate goes on in "
                 f"the schedule of {own_steps}, and may jump"

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from abair_pl.cli import main
 from abair_pl.data.decode import decode_sample
 from abair_pl.data.manifest import Manifest, file_sha256
 from abair_pl.data.shards import build
@@ -114,6 +115,19 @@ def test_other_settings_in_the_same_output_are_refused(begun: Path, pictures: Pa
 def test_another_source_in_the_same_output_is_refused(begun: Path, pairs: Path) -> None:
     with pytest.raises(ShardError, match="holds shards of other files or settings"):
         build_shards(pairs, begun, samples_per_shard=3, workers=1)
+
+
+def test_a_licence_goes_into_the_manifest_also_of_a_finished_build(
+    clean_shards: Path, pictures: Path, tmp_path: Path
+) -> None:
+    assert Manifest.read(clean_shards).licence == "", "nobody said"
+    build_shards(pictures, tmp_path / "out", workers=1)
+    before = _hashes(tmp_path / "out")
+    command = ["shards", "build", "--input", str(pictures), "--output", str(tmp_path / "out")]
+    assert main([*command, "--licence", "CC0\n1.0", "--workers", "1"]) == 0
+    assert Manifest.read(tmp_path / "out").licence == "CC0 1.0"
+    after = _hashes(tmp_path / "out")
+    assert {name for name in after if after[name] != before[name]} == {"manifest.json"}
 
 
 def test_shards_without_manifest_are_not_overwritten(pictures: Path, tmp_path: Path) -> None:
@@ -403,5 +417,5 @@ def test_wrong_sources_and_numbers_are_refused(pictures: Path, tmp_path: Path) -
 
 def test_a_manifest_is_plain_json_of_known_keys(clean_shards: Path) -> None:
     values = json.loads((clean_shards / "manifest.json").read_text())
-    origin = {"dataset", "split", "found", "expected"}
+    origin = {"dataset", "split", "found", "expected", "licence"}
     assert values.keys() == {"layout", "source_sha256", "complete", "shards", "version", "samples", *origin}

@@ -37,6 +37,10 @@ def test_images_are_those_of_their_seeds(leaves: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(images["leaves-000009"]))), draw_dead_leaves(9))
 
 
+def test_drawn_images_are_free(leaves: Path) -> None:
+    assert Manifest.read(leaves).licence == "drawn, free of rights"
+
+
 def test_workers_and_parts_do_not_matter(leaves: Path, tmp_path: Path) -> None:
     for number in (2, 1):
         synthesize_shards(tmp_path / "leaves", 5, seed=7, samples_per_shard=2, workers=2, part=f"{number}/2")

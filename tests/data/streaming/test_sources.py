@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from abair_pl.data.streaming.sources import expand_shards, expand_sources, is_remote, shown, told
+from abair_pl.data.manifest import Manifest, ShardEntry
+from abair_pl.data.streaming.sources import Source, expand_shards, expand_sources, facts_of, is_remote, shown, told
 from abair_pl.errors import ShardError
 
 
@@ -133,3 +134,24 @@ def test_a_folder_that_lacks_shards_of_its_manifest_is_refused(clean_shards: Pat
     Path(first).unlink()
     with pytest.raises(ShardError, match=r"lacks clean-000000.tar and 1 more of the 4 shards"):
         expand_shards(str(folder))
+
+
+def test_manifests_tell_kind_and_licence_by_source(tmp_path: Path) -> None:
+    for name, licence in (("photos", "CC0-1.0"), ("more", "CC-BY-4.0"), ("own", "")):
+        (tmp_path / name).mkdir()
+        entries = [ShardEntry("a.tar", 1, 1, "00")]
+        Manifest("paired" if name == "more" else "clean", "00", True, entries, licence=licence).write(tmp_path / name)
+    (tmp_path / "without").mkdir()
+    photos, more, own, without = (str(tmp_path / name / "a.tar") for name in ("photos", "more", "own", "without"))
+    sources = [
+        Source("all", [photos, more, photos], 0.5),
+        Source("own", [own], 0.125),
+        Source("without", [without], 0.125),
+        Source("pipe:", ["pipe:cat a"], 0.125),
+        Source("pipe:", ["https://host/a.tar"], 0.125),
+    ]
+    assert facts_of(sources) == {
+        "data_sources": {"all": 0.5, "own": 0.125, "without": 0.125, "pipe:": 0.25},
+        "data_layouts": {"all": "clean, paired", "own": "clean"},
+        "data_licences": {"all": "CC-BY-4.0, CC0-1.0"},
+    }

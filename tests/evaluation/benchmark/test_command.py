@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -63,6 +64,28 @@ def test_a_suite_gives_tables_figures_and_a_page(
     assert table in shown
     assert "Rain100L" in table, "a task that was skipped is still in the table"
     assert not list((tmp_path / "out").glob(".lock"))
+
+
+def test_a_classical_method_is_a_row_with_a_note_and_its_speed(
+    suite_file: Path, bundle_path: Path, two_photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(suite_file.read_text())
+    values["methods"] = {"soft": {"title": "SW"}, "nlm": {"title": "NLM", "classical": "non_local_means"}}
+    suite_file.write_text(yaml.safe_dump(values, sort_keys=False))
+    assert main(options(suite_file, bundle_path, two_photographs, tmp_path / "out")) == 0
+    shown = capsys.readouterr().out
+    assert "skipped: nlm" not in shown
+    assert re.search(r"seconds per megapixel, over all runs: SW \d+\.\d\d, NLM \d+\.\d\d\n", shown)
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "- NLM is for noise alone, and learns nothing: OpenCV's fastNlMeansDenoisingColored" in table
+    assert "NLM on" not in table
+    assert "it is told the standard deviation of the noise" in table
+    (line,) = [line for line in table.splitlines() if line.startswith("| NLM")]
+    assert line.count("\N{EM DASH}") == 4, "two tasks, the average and the parameters"
+    found = json.loads((tmp_path / "out" / "results.json").read_text())["methods"]["nlm"]
+    assert found["classical"] == "non_local_means"
+    assert found["parameters"] is None
+    assert "blend" not in found
 
 
 def test_killed_half_way_it_computes_the_rest_and_reports_the_same(

@@ -11,6 +11,7 @@ import torch
 from abair_pl.bundle import Bundle, save_adapter
 from abair_pl.errors import BundleError, InputError
 from abair_pl.evaluation.benchmark.methods import BundleMethod, open_methods, parse_bundles
+from abair_pl.evaluation.classical.registry import CLASSICAL
 from abair_pl.evaluation.suite import Method, Suite
 from abair_pl.models.adapters import LoRA
 
@@ -21,7 +22,7 @@ def opened(suite: Suite, bundle: Path, *blends: str, tile_px: int = 512) -> dict
     methods = {blend: Method(blend, blend) for blend in blends}
     found, missing = open_methods(replace(suite, methods=methods, main=""), {"main": bundle}, "cpu", tile_px, 64)
     assert not missing
-    return found
+    return {name: method for name, method in found.items() if isinstance(method, BundleMethod)}
 
 
 def test_each_method_restores_by_its_blend(suite: Suite, bundle_path: Path) -> None:
@@ -85,6 +86,18 @@ def test_bundles_that_are_not_given_leave_methods_out(suite: Suite, bundle_path:
     found, missing = open_methods(two, {"main": bundle_path, "added": bundle_path}, "cpu", 512, 64)
     assert list(found) == ["soft", "added"]
     assert not missing
+
+
+def test_classical_methods_need_no_bundle(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = {"gamma": Method("Gamma", classical="gamma"), "bm3d": Method("BM3D", classical="bm3d")}
+    classical = replace(suite, methods=methods, main="")
+    monkeypatch.setitem(CLASSICAL, "bm3d", replace(CLASSICAL["bm3d"], package="no-such-package"))
+    found, missing = open_methods(classical, {}, "cpu", 512, 64)
+    assert list(found) == ["gamma"]
+    assert missing == {"bm3d": "no-such-package is not installed; pip install 'abair-pl[classical]'"}
+    wrong = replace(classical, methods={"gama": Method("Gamma", classical="gama")})
+    with pytest.raises(InputError, match=r"unknown classical method 'gama'.*did you mean 'gamma'"):
+        open_methods(wrong, {}, "cpu", 512, 64)
 
 
 def test_wrong_bundles_are_refused(suite: Suite, bundle_path: Path, tmp_path: Path) -> None:

@@ -125,6 +125,31 @@ def test_processes_share_the_images(prepare: Prepare, suite: Suite, restored: li
             assert one.score(task, method) == two.score(task, method)
 
 
+def test_classical_methods_are_measured_on_their_tasks_and_timed(
+    prepare: Prepare, suite: Suite, tmp_path: Path
+) -> None:
+    classical = {
+        "denoise": Method("Non-local means", classical="non_local_means"),
+        "derain": Method("Median", classical="median"),
+        "deblur": Method("Richardson-Lucy", classical="richardson_lucy"),
+    }
+    benchmark, store = prepare(replace(suite, methods={**suite.methods, **classical})), RecordStore(tmp_path)
+    run(benchmark, store)
+    results = benchmark.results(store)
+    assert len(results.of("denoising", "denoise")) == len(results.of("deraining", "derain")) == 2
+    assert not results.of("denoising", "derain")
+    assert not results.of("deraining", "denoise")
+    assert not results.skipped
+    gained = results.score("denoising", "denoise"), results.input_score("denoising")
+    assert gained[0] is not None
+    assert gained[1] is not None
+    assert gained[0].psnr > gained[1].psnr + 3.0
+    assert results.seconds_per_megapixel("denoise") > 0
+    assert results.parameters.keys() == set(suite.methods)
+    assert "non_local_means" not in results.facts["run"]
+    assert results.facts["classical median"].startswith("OpenCV's median")
+
+
 def test_a_changed_bundle_is_measured_anew(
     prepare: Prepare, suite: Suite, bundle_copy: Path, restored: list[str], tmp_path: Path
 ) -> None:
@@ -138,10 +163,17 @@ def test_a_changed_bundle_is_measured_anew(
     assert len(restored) == 12
 
 
-def test_nothing_to_measure_is_refused(prepare: Prepare, suite: Suite, backbone_path: Path) -> None:
+def test_nothing_to_measure_is_refused(
+    prepare: Prepare, suite: Suite, backbone_path: Path, two_photographs: Path
+) -> None:
     soft = replace(suite, methods={"soft": Method("SW")})
     with pytest.raises(InputError, match=r"there is nothing to measure .*run phase III"):
         prepare(soft, backbone_path)
+    clahe = replace(suite, methods={"clahe": Method("CLAHE", classical="clahe")}, main="")
+    tasks, _ = find_tasks(clahe, None, two_photographs, allow_partial=False)
+    methods, _ = open_methods(clahe, {}, "cpu", 512, 64)
+    with pytest.raises(InputError, match=r"there is nothing to measure \(no method is for these tasks\)"):
+        Benchmark(clahe, tasks, methods, {})
 
 
 def test_an_image_that_cannot_be_measured_is_named(

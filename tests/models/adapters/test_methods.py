@@ -36,13 +36,16 @@ each = pytest.mark.parametrize("method", ALL, ids=lambda method: method.name)
 named = pytest.mark.parametrize("name", ["rain", "haze", "noise", "blur"])
 
 
-def test_exactly_the_pointwise_convolutions_of_blocks_are_adapted(make_backbone: Callable[..., Backbone]) -> None:
+def test_exactly_the_pointwise_convolutions_of_blocks_and_tone_are_adapted(
+    make_backbone: Callable[..., Backbone],
+) -> None:
     layers = set(adaptable_layers(make_backbone(window_px=4)))
     block = {"attn.qkv", "attn.project_out", "ffn.project_in", "ffn.project_out"}
     windows = {"spatial_attn.qkv", "spatial_attn.project_out"}
     places = {f"{part}.{level}.0" for part, levels in (("encoder", 4), ("decoder", 3)) for level in range(levels)}
     expected = {f"{place}.{name}" for place in (*places, "refinement.0") for name in block | windows}
     expected |= {f"prompt.{level}.interact.{name}" for level in range(3) for name in block}
+    expected |= {f"tone_head.{name}" for name in ("describe", "mix", "predict")}
     assert layers == expected
 
 

@@ -14,7 +14,8 @@ from abair_pl.data.decode import MAX_MEMBER_BYTES, MAX_SAMPLE_BYTES, decode_dept
 from abair_pl.data.manifest import Manifest
 from abair_pl.data.shards.layouts import LAYOUTS
 from abair_pl.data.shards.listing import Listing, Member, Sample, list_samples
-from abair_pl.data.shards.resize import encode_scaled, encode_scaled_depth, limited
+from abair_pl.data.shards.resize import encode_scaled, encode_scaled_depth, limited, scale, scale_depth
+from abair_pl.data.shards.tiles import Tiling, encode_tile, tile_key
 from abair_pl.data.shards.writer import Content, Part, write_shards
 from abair_pl.errors import ImageError, ShardError
 
@@ -24,14 +25,16 @@ class Selection:
     """Which images go into shards, and how large.
 
     Attributes:
-        min_side_px: Samples whose shorter side would be less in the shard are left out.
+        min_side_px: Samples whose shorter side would be less, after scaling and before cutting, are left out.
         max_side_px: Larger samples are scaled so that their longer side is this.
         skip_broken: Leave out what cannot be read, instead of stopping there.
+        tiling: How samples are cut into tiles, each a sample of its own; None for whole ones.
     """
 
     min_side_px: int | None = None
     max_side_px: int | None = None
     skip_broken: bool = False
+    tiling: Tiling | None = None
 
 
 def build_shards(
@@ -46,25 +49,27 @@ def build_shards(
     shard_size_mb: int | None = None,
     selection: Selection = Selection(),
     part: str = "1/1",
+    licence: str | None = None,
 ) -> Manifest:
     """Write the images of a folder as shards, with a manifest beside them.
 
-    Images pass through byte for byte, unless they are scaled, after a check that they decode. Shards get their final
-    names when they are whole; an interrupted build goes on where it stopped, and its result is the same as without the
-    interruption, and the same for any number of parts.
+    Images pass through byte for byte, unless they are scaled or cut, after a check that they decode. Shards get their
+    final names when they are whole; an interrupted build goes on where it stopped, and its result is the same as
+    without the interruption, and the same for any number of parts.
 
     Args:
         source: Folder of the data set.
         output: Folder for the shards.
         layout: Name of the folder's structure: ``clean`` or ``folder`` for photographs in any subfolders, ``paired``
             for ``input/`` and ``target/`` with equal file stems, or a data set's.
-        samples_per_shard: Photographs or pairs in a shard.
+        samples_per_shard: Photographs or pairs in a shard, counted before they are cut.
         workers: Processes; 0 for one a core.
         split: Part of the data set; None for the customary one.
         allow_partial: Accept a folder that lacks some of its images, and say so.
         shard_size_mb: Megabytes (10^6) of source images after which a shard ends too; None for no limit.
         selection: Which images, and how large.
         part: The share of the shards to write, such as ``3/64``.
+        licence: What may be done with the images, in a line; None for what the layout says.
 
     Returns:
         The manifest, complete if all parts are done.
@@ -85,6 +90,8 @@ def build_shards(
         if value is not None and value < 1:
             message = f"{name} is {value}; expected at least 1"
             raise ShardError(message)
+    if selection.tiling is not None:
+        limits |= {"tile_px": selection.tiling.tile_px, "tile_overlap_px": selection.tiling.overlap_px}
     share = Part.parse(part)
     listing = list_samples(source, layout, split, allow_partial)
     if listing.note:
@@ -97,6 +104,7 @@ def build_shards(
         split=listing.split,
         found=len(listing.samples),
         expected=listing.expected,
+        licence=LAYOUTS[listing.layout].licence if licence is None else " ".join(licence.split()),
     )
     groups = _groups(listing.samples, samples_per_shard, shard_size_mb)
     manifest = write_shards(output, groups, partial(_render, selection), header, workers, share)
@@ -155,6 +163,8 @@ def _content(selection: Selection, sample: Sample) -> Content:
     new_px = limited(size_px, selection.max_side_px)
     if min(new_px) < (selection.min_side_px or 0):
         return Content(too_small=True)
+    if selection.tiling is not None:
+        return Content(_tiles(selection.tiling, sample, pixels, new_px))
     members = []
     for member, data, image in zip(sample.members, files, pixels, strict=True):
         stored, suffix = data, member.suffix
@@ -162,15 +172,43 @@ def _content(selection: Selection, sample: Sample) -> Content:
             stored = encode_scaled_depth(image, new_px)
         elif new_px != size_px:
             stored, suffix = encode_scaled(image, new_px, suffix)
-        members.append((".".join(filter(None, (sample.key, member.role, suffix))), stored))
+        members.append((_name(sample.key, member, suffix), stored))
+    _check_sizes(sample, members)
+    return Content(members)
+
+
+def _tiles(
+    tiling: Tiling, sample: Sample, pixels: Sequence[NDArray[Any]], size_px: tuple[int, int]
+) -> list[tuple[str, bytes]]:
+    """The members of all tiles of a sample, which is scaled first."""
+    scaled = []
+    for member, image in zip(sample.members, pixels, strict=True):
+        same = image.shape[:2] == size_px
+        scaled.append(image if same else (scale_depth if member.role == "depth" else scale)(image, size_px))
+    members = []
+    for corner in tiling.corners(size_px):
+        tile = []
+        for member, image in zip(sample.members, scaled, strict=True):
+            data, suffix = encode_tile(tiling.cut(image, corner))
+            tile.append((_name(tile_key(sample.key, corner), member, suffix), data))
+        _check_sizes(sample, tile)
+        members += tile
+    return members
+
+
+def _name(key: str, member: Member, suffix: str) -> str:
+    return ".".join(filter(None, (key, member.role, suffix)))
+
+
+def _check_sizes(sample: Sample, members: Sequence[tuple[str, bytes]]) -> None:
+    """Refuse what readers would."""
     largest, together = max(len(data) for _, data in members), sum(len(data) for _, data in members)
     if largest > MAX_MEMBER_BYTES or together > MAX_SAMPLE_BYTES:
         message = (
             f"{sample.members[0].path}: a file of {largest} bytes, a sample of {together}; readers expect at most "
-            f"{MAX_MEMBER_BYTES} and {MAX_SAMPLE_BYTES}: lower --max-side-px, or leave it out"
+            f"{MAX_MEMBER_BYTES} and {MAX_SAMPLE_BYTES}: lower --max-side-px or --tile-px, or leave it out"
         )
         raise ShardError(message)
-    return Content(members)
 
 
 def _read(member: Member) -> bytes:

@@ -6,6 +6,8 @@ from abair_pl.data.manifest import Manifest
 from abair_pl.data.shards.build import Selection, build_shards
 from abair_pl.data.shards.layouts import layout_table
 from abair_pl.data.shards.synth import synthesize_shards
+from abair_pl.data.shards.tiles import Tiling
+from abair_pl.errors import InputError
 
 
 def build(
@@ -17,8 +19,11 @@ def build(
     shard_size_mb: int | None = None,
     min_side_px: int | None = None,
     max_side_px: int | None = None,
+    tile_px: int | None = None,
+    tile_overlap_px: int | None = None,
     allow_partial: bool = False,
     skip_broken: bool = False,
+    licence: str | None = None,
     part: str = "1/1",
     workers: int = 0,
 ) -> None:
@@ -30,12 +35,17 @@ def build(
         layout: The folder's structure: folder (or clean) for photographs in any subfolders, paired for input/ and
             target/ with equal names, or the name of a data set, as abair-pl shards layouts lists them.
         split: Part of the data set, such as train or test; the first of its list if left out.
-        samples_per_shard: Photographs or pairs in a shard.
+        samples_per_shard: Photographs or pairs in a shard, counted before they are cut into tiles.
         shard_size_mb: End a shard before its source images exceed this many megabytes.
-        min_side_px: Leave out samples whose shorter side would be less than this in the shard.
+        min_side_px: Leave out samples whose shorter side would be less than this in the shard, before they are cut.
         max_side_px: Scale larger samples so that their longer side is this; others pass through byte for byte.
+        tile_px: Cut samples into tiles of this side that cover them, each a sample of its own such as rocket-0000-0192,
+            stored without loss as BMP: a crop then costs the decoding of a tile and not of the whole.
+        tile_overlap_px: Least overlap of two tiles; a quarter of their side if left out.
         allow_partial: Accept a folder that has not as many images as the data set.
         skip_broken: Leave out images that cannot be read and pairs of unequal size; the manifest lists them.
+        licence: What may be done with the images, such as CC0-1.0, for the manifest and the model cards of what is
+            trained on them; that of the data set if left out. Every part needs it.
         part: The share of the shards to write, such as 3/64; the part that finishes last completes the manifest.
         workers: Processes; 0 for one a core.
     """
@@ -48,8 +58,9 @@ def build(
         split=split,
         allow_partial=allow_partial,
         shard_size_mb=shard_size_mb,
-        selection=Selection(min_side_px, max_side_px, skip_broken),
+        selection=Selection(min_side_px, max_side_px, skip_broken, _tiling(tile_px, tile_overlap_px)),
         part=part,
+        licence=licence,
     )
     print(_summary(manifest, output, part))
 
@@ -114,6 +125,15 @@ def sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
 def layouts() -> None:
     """List the data sets whose folders are known: splits and counts, where a person gets them, and their licence."""
     print(layout_table())
+
+
+def _tiling(tile_px: int | None, overlap_px: int | None) -> Tiling | None:
+    if tile_px is None:
+        if overlap_px is not None:
+            message = f"--tile-overlap-px {overlap_px} is of tiles; expected --tile-px with it"
+            raise InputError(message)
+        return None
+    return Tiling(tile_px, tile_px // 4 if overlap_px is None else overlap_px)
 
 
 def _contents(manifest: Manifest) -> str:

@@ -27,7 +27,7 @@ def limited(size_px: tuple[int, int], max_side_px: int | None) -> tuple[int, int
 
 
 def encode_scaled(photograph: NDArray[np.uint8], size_px: tuple[int, int], suffix: str) -> tuple[bytes, str]:
-    """Scale a photograph down with Lanczos' filter over all pixels that a new one covers.
+    """Scale a photograph down, see :func:`scale`.
 
     Args:
         photograph: ``(H, W, 3)`` 8-bit RGB.
@@ -37,16 +37,26 @@ def encode_scaled(photograph: NDArray[np.uint8], size_px: tuple[int, int], suffi
     Returns:
         The file's bytes and its suffix: a JPEG of quality 95 with full colour resolution for a JPEG, else a PNG.
     """
-    scaled = Image.fromarray(photograph).resize(size_px[::-1], Image.Resampling.LANCZOS)
+    scaled = Image.fromarray(scale(photograph, size_px))
     if suffix in _JPEG:
         return _encode(scaled, "JPEG", quality=95, subsampling=0), "jpg"
     return _encode(scaled, "PNG"), "png"
 
 
 def encode_scaled_depth(depth: NDArray[np.float32], size_px: tuple[int, int]) -> bytes:
-    """Scale a depth map, ``(H, W)`` in [0, 1], down by the mean over the area of a new pixel; a PNG of 16 bits."""
-    scaled = cv2.resize(depth, size_px[::-1], interpolation=cv2.INTER_AREA)
+    """Scale a depth map, ``(H, W)`` in [0, 1], down; a PNG of 16 bits."""
+    scaled = scale_depth(depth, size_px)
     return _encode(Image.fromarray(np.round(scaled * 65535.0).astype(np.uint16)), "PNG")
+
+
+def scale(photograph: NDArray[np.uint8], size_px: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a photograph, ``(H, W, 3)`` 8-bit RGB, down with Lanczos' filter over all pixels that a new one covers."""
+    return np.asarray(Image.fromarray(photograph).resize(size_px[::-1], Image.Resampling.LANCZOS))
+
+
+def scale_depth(depth: NDArray[np.float32], size_px: tuple[int, int]) -> NDArray[np.float32]:
+    """Scale a depth map, ``(H, W)`` in [0, 1], down by the mean over the area of a new pixel."""
+    return np.asarray(cv2.resize(depth, size_px[::-1], interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def _encode(image: Image.Image, kind: str, **options: int) -> bytes:

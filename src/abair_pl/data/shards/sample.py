@@ -13,6 +13,7 @@ from PIL import Image
 from abair_pl.data.shards.build import build_shards
 from abair_pl.data.shards.dead_leaves import check_seed, encode_dead_leaves
 from abair_pl.data.shards.parallel import in_processes
+from abair_pl.data.shards.tiles import TILE_SUFFIX, Tiling, encode_tile, tile_key
 from abair_pl.errors import AbairError, ShardError
 
 _COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
@@ -21,16 +22,14 @@ TRAIN_PHOTOGRAPHS = (*_COLOR, *_GREY)
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
 _WITH_DEPTH = "motorcycle_left"
 _FOCAL_PX, _BASELINE_MM, _PRINCIPAL_POINTS_APART_PX = 994.978, 193.001, 31.086  # of the stereo pair, by scikit-image
-_TILE_PX = 288
-_STRIDE_PX = 192
+_TILING = Tiling(288, 96)
 _MAX_TILES = 12
-_SUFFIX = "bmp"  # a PNG takes seven times as long to decode, which two cores notice
 
 
 def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
     """Write ``train/`` and ``val/`` shards and the held-out photographs as ``heldout/*.png``.
 
-    Photographs are cut into overlapping tiles, so that a crop costs the decoding of a tile and not of the whole.
+    Photographs are cut into overlapping tiles.
 
     Args:
         output: Folder to write to.
@@ -63,7 +62,7 @@ def _build(output: Path, seeds: range) -> None:
             photograph = load_photograph(name)
             Image.fromarray(photograph).save(held_out / f"{name}.png")
             _save_tiles(photograph, val, name)
-        for file, data in in_processes(partial(encode_dead_leaves, _SUFFIX), seeds, workers=0):
+        for file, data in in_processes(partial(encode_dead_leaves, TILE_SUFFIX), seeds, workers=0):
             (train / file).write_bytes(data)
         build_shards(train, output / "train", samples_per_shard=32)
         build_shards(val, output / "val", samples_per_shard=4)
@@ -101,15 +100,11 @@ def _save_tiles(
     photograph: NDArray[np.uint8], folder: Path, name: str, depth: NDArray[np.uint16] | None = None
 ) -> None:
     """Cut a photograph into overlapping tiles that cover it; of a large one no more than twelve, evenly spread."""
-    corners = [(top, left) for top in _starts(photograph.shape[0]) for left in _starts(photograph.shape[1])]
-    for top, left in corners[:: -(-len(corners) // _MAX_TILES)]:
-        tile = np.s_[top : top + _TILE_PX, left : left + _TILE_PX]
-        stem = f"{name}-{top:04d}-{left:04d}"
-        Image.fromarray(photograph[tile]).save(folder / f"{stem}.{_SUFFIX}")
-        if depth is not None:
-            Image.fromarray(depth[tile]).save(folder / f"{stem}.depth.png")
-
-
-def _starts(side: int) -> list[int]:
-    steps = -(-max(side - _TILE_PX, 0) // _STRIDE_PX)
-    return [round((side - _TILE_PX) * step / steps) for step in range(steps + 1)] if steps else [0]
+    height, width, _ = photograph.shape
+    corners = _TILING.corners((height, width))
+    for corner in corners[:: -(-len(corners) // _MAX_TILES)]:
+        stem = tile_key(name, corner)
+        for role, pixels in (("", photograph), (".depth", depth)):
+            if pixels is not None:
+                data, suffix = encode_tile(_TILING.cut(pixels, corner))
+                (folder / f"{stem}{role}.{suffix}").write_bytes(data)

@@ -36,7 +36,15 @@ def synthesize_shards(
     check_seed(seed)
     share = Part.parse(part)
     digest = hashlib.sha256(json.dumps(["dead_leaves", images, seed, samples_per_shard]).encode()).hexdigest()
-    header = Manifest("clean", digest, complete=False, dataset="dead_leaves", found=images, expected=images)
+    header = Manifest(
+        "clean",
+        digest,
+        complete=False,
+        dataset="dead_leaves",
+        found=images,
+        expected=images,
+        licence="drawn, free of rights",
+    )
     end = seed + images
     groups = [range(start, min(start + samples_per_shard, end)) for start in range(seed, end, samples_per_shard)]
     return write_shards(output, groups, _render, header, workers, share)

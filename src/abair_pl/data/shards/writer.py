@@ -32,7 +32,7 @@ _BUILD = ".build"
 
 @dataclass(frozen=True)
 class Content:
-    """What becomes of a sample: its members by name, or why it is left out.
+    """What becomes of a photograph or pair: members by name, of one sample or of several, or why it is left out.
 
     Attributes:
         members: File names in the shard, and bytes.
@@ -43,6 +43,11 @@ class Content:
     members: list[tuple[str, bytes]] = field(default_factory=list)
     too_small: bool = False
     broken: str = ""
+
+    @property
+    def samples(self) -> int:
+        """How many samples the members are of, by what readers take for their keys."""
+        return len({name.partition(".")[0] for name, _ in self.members})
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ def _write_shard(render: Callable[[Item], Content], job: _Job[Item]) -> ShardEnt
         with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="utf-8") as archive:
             for item in job.items:
                 content = render(item)
-                samples += bool(content.members)
+                samples += content.samples
                 too_small += content.too_small
                 broken += [content.broken] if content.broken else []
                 for name, data in content.members:

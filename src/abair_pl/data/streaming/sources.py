@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import braceexpand
 
@@ -12,6 +13,7 @@ from abair_pl.errors import ShardError
 
 SCHEMES = ("http", "https", "s3")
 Sources = dict[str, float] | list[str] | str
+_MANIFEST_FACTS: tuple[Literal["layout", "licence"], ...] = ("layout", "licence")
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 _QUERY = re.compile(r"(://[^\n\"'?]*)\?[^\s\"']*")
 
@@ -148,6 +150,25 @@ def expand_sources(sources: Sources, allow_pipe: bool = False) -> list[Source]:
             raise ShardError(message)
     total = sum(sources.values())
     return [Source(told(name), expand_shards(name, allow_pipe), weight / total) for name, weight in sources.items()]
+
+
+def facts_of(sources: list[Source]) -> dict[str, Any]:
+    """For a bundle's provenance, by the names of sources: their shares, and what the manifests beside shards say."""
+    shares: dict[str, float] = {}
+    for source in sources:
+        shares[source.name] = shares.get(source.name, 0.0) + source.weight
+    layouts, licences = (_by_manifests(sources, fact) for fact in _MANIFEST_FACTS)
+    return {"data_sources": shares, "data_layouts": layouts, "data_licences": licences}
+
+
+def _by_manifests(sources: list[Source], fact: Literal["layout", "licence"]) -> dict[str, str]:
+    """A fact by the names of sources, of those on this machine that have it; several are joined by commas."""
+    found: dict[str, set[str]] = {}
+    for source in sources:
+        folders = {Path(shard).parent for shard in source.shards if not is_remote(shard)}
+        manifests = [Manifest.read(folder) for folder in folders if (folder / MANIFEST_NAME).is_file()]
+        found.setdefault(source.name, set()).update(getattr(manifest, fact) for manifest in manifests)
+    return {name: ", ".join(sorted(values - {""})) for name, values in found.items() if values - {""}}
 
 
 def _expand_braces(source: str) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -38,7 +39,7 @@ def benchmark(
     devices: int = 1,
     nodes: int = 1,
 ) -> None:
-    """Measure bundles on a suite and write tables, figures and a report; run it again to go on after an interruption.
+    """Measure bundles and classical methods on a suite; write tables, figures and a report. Run it again to go on.
 
     What was measured is kept in OUTPUT/records and not measured again, as long as images, bundles, protocol and
     version of abair-pl are the same.
@@ -163,9 +164,9 @@ def _report(results: Results, examples: Sequence[Example], output: Path) -> None
     written = write_report(results, examples, output)
     table = next(file for file in written if file.name == "table.md")
     speeds = ", ".join(
-        f"{method.title} {results.seconds_per_megapixel(name):.2f}"
+        f"{method.title} {seconds:.2f}"
         for name, method in results.suite.methods.items()
-        if name in results.parameters
+        if not isnan(seconds := results.seconds_per_megapixel(name))
     )
     print(f"\n{table.read_text()}\nseconds per megapixel, over all runs: {speeds}")
     print(f"written to {output}: {', '.join(str(file.relative_to(output)) for file in written)}")

@@ -53,7 +53,7 @@ def restore_examples(benchmark: Benchmark, results: Results, output: Path, rank:
             write_photograph(Photograph(pair.clean), folder / "clean.png")
             for method, file in missing.items():
                 oracle = benchmark.tasks[record.task].task.oracle
-                made, _ = benchmark.methods[method].restore(pair.degraded, oracle)
+                made, _ = benchmark.methods[method].restore(pair.degraded, oracle, pair.plan)
                 write_photograph(Photograph(made.restored), file)
 
 

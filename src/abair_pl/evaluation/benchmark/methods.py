@@ -1,23 +1,77 @@
-"""From a row of a suite to what restores images."""
+"""From a row of a suite to what restores images: a bundle, or a classical method."""
 
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from safetensors import safe_open
 from torch import Tensor
 
 from abair_pl import __version__
 from abair_pl.bundle import BACKBONE_FILE, ESTIMATOR_FILE, Bundle, shipped_bundle
+from abair_pl.degradations import Plan
 from abair_pl.errors import InputError, unknown_name
+from abair_pl.evaluation.benchmark.classical import ClassicalMethod
+from abair_pl.evaluation.classical.registry import classical_method
 from abair_pl.evaluation.suite import MAIN_BUNDLE, Method, Suite
 from abair_pl.models.adapters import WEIGHTS_FILE
 from abair_pl.restore import ESTIMATED_BLENDS, Abair, Result
 
 _ORACLE = "oracle"
+
+
+class Restorer(Protocol):
+    """What restores images for a row of a suite."""
+
+    @property
+    def method(self) -> Method:
+        """What was asked for."""
+
+    @property
+    def key(self) -> str:
+        """A digest of all that shapes its results."""
+
+    def is_for(self, oracle: str) -> bool:
+        """Whether it is meant for a task of this degradation; empty where there is no single one."""
+
+    def check(self, oracle: str, made: str) -> None:
+        """Raise where it cannot restore a task that it is meant for.
+
+        Args:
+            oracle: The degradation of the task.
+            made: The degradation that was made here; empty for real pairs as they are.
+
+        Raises:
+            AbairError: It cannot.
+        """
+
+    def restore(self, degraded: Tensor, oracle: str, plan: Plan | None) -> tuple[Result, bool | None]:
+        """The restored image, and whether the estimator found the damage unlike any adapter; None if it was not asked.
+
+        Args:
+            degraded: ``(3, H, W)`` in [0, 1].
+            oracle: The degradation of the task.
+            plan: By which the image was degraded, where it was here.
+        """
+
+    @property
+    def parameters(self) -> int | None:
+        """How many numbers its model has; None for no model."""
+
+    @property
+    def source(self) -> str:
+        """What :attr:`facts` are about."""
+
+    @property
+    def facts(self) -> str:
+        """What it is, in one line."""
+
+    @property
+    def run(self) -> str:
+        """What else shapes results, in one line."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +111,16 @@ class BundleMethod:
             raise InputError(message)
         return blend
 
-    def restore(self, degraded: Tensor, oracle: str) -> tuple[Result, bool | None]:
-        """The restored image, and whether the estimator found the damage unlike any adapter; None if it was not asked.
+    def is_for(self, oracle: str) -> bool:
+        """It is blind, and meant for all."""
+        return True
 
-        Args:
-            degraded: ``(3, H, W)`` in [0, 1].
-            oracle: The adapter of the task.
-        """
+    def check(self, oracle: str, made: str) -> None:
+        """As :meth:`Restorer.check`."""
+        self.blend(oracle)
+
+    def restore(self, degraded: Tensor, oracle: str, plan: Plan | None = None) -> tuple[Result, bool | None]:
+        """As :meth:`Restorer.restore`; it is blind, and leaves the plan alone."""
         result = self.model.restore(degraded, self.blend(oracle), with_labels=False)
         asked = self.method.blend in (*ESTIMATED_BLENDS, "pixel")
         return result, result.unknown if asked else None
@@ -78,6 +135,11 @@ class BundleMethod:
         if blend in ESTIMATED_BLENDS:
             files.append(path / ESTIMATOR_FILE)
         return sum(map(_numbers_in, files))
+
+    @property
+    def source(self) -> str:
+        """Which bundle it is."""
+        return f"bundle {self.method.bundle}"
 
     @property
     def facts(self) -> str:
@@ -99,7 +161,7 @@ class BundleMethod:
 
 def open_methods(
     suite: Suite, bundles: Mapping[str, Path], device: Literal["auto", "cpu", "cuda"], tile_px: int, overlap_px: int
-) -> tuple[dict[str, BundleMethod], dict[str, str]]:
+) -> tuple[dict[str, Restorer], dict[str, str]]:
     """What restores for each row, and why there is none for others.
 
     Args:
@@ -111,14 +173,22 @@ def open_methods(
 
     Raises:
         BundleError: A bundle that was given is missing or damaged.
-        InputError: A bundle has a name that the suite does not use, or a blend is not known.
+        InputError: A bundle has a name that the suite does not use, or a blend or classical method is not known.
     """
-    used = {method.bundle for method in suite.methods.values()}
+    used = {method.bundle for method in suite.methods.values() if not method.classical}
     for name in bundles.keys() - used:
         raise unknown_name(name, "bundle of this suite", sorted(used))
     models: dict[str, tuple[Abair, str]] = {}
-    found, missing = {}, {}
+    found: dict[str, Restorer] = {}
+    missing: dict[str, str] = {}
     for name, method in suite.methods.items():
+        if method.classical:
+            classical = classical_method(method.classical)
+            if classical.installed is None:
+                missing[name] = f"{classical.package} is not installed; pip install 'abair-pl[classical]'"
+            else:
+                found[name] = ClassicalMethod(method, classical)
+            continue
         if method.bundle not in bundles and method.bundle != MAIN_BUNDLE:
             missing[name] = f"no bundle '{method.bundle}'; give --bundle {method.bundle}=DIR"
             continue

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from tqdm import tqdm
 
 from abair_pl.errors import AbairError, ImageError, InputError
-from abair_pl.evaluation.benchmark.methods import BundleMethod
+from abair_pl.evaluation.benchmark.methods import Restorer
 from abair_pl.evaluation.benchmark.records import RecordStore, RecordWriter
 from abair_pl.evaluation.benchmark.tasks import TaskImages
 from abair_pl.evaluation.pairs import PairSource
@@ -30,7 +30,7 @@ class Benchmark:
     Args:
         suite: What was asked for.
         tasks: Those whose images are there.
-        methods: Those whose bundle is there.
+        methods: Those whose bundle or package is there.
         missing: By task or method, why it is left out.
 
     Raises:
@@ -41,7 +41,7 @@ class Benchmark:
         self,
         suite: Suite,
         tasks: Mapping[str, TaskImages],
-        methods: Mapping[str, BundleMethod],
+        methods: Mapping[str, Restorer],
         missing: Mapping[str, str],
     ) -> None:
         self.suite = suite
@@ -51,14 +51,16 @@ class Benchmark:
         self.cells: list[Cell] = []
         for task in tasks:
             for method, restorer in methods.items():
+                if not restorer.is_for(tasks[task].task.oracle):
+                    continue
                 try:
-                    restorer.blend(tasks[task].task.oracle)
+                    restorer.check(tasks[task].task.oracle, tasks[task].made)
                     self.cells.append(Cell(task, method))
                 except AbairError as error:
                     self.skipped[f"{method} on {task}"] = str(error)
         if not self.cells:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
-            message = f"there is nothing to measure ({reasons}); expected a task with images, and a bundle for it"
+            told = [f"{name}: {reason}" for name, reason in self.skipped.items()] or ["no method is for these tasks"]
+            message = f"there is nothing to measure ({'; '.join(told)}); expected images, and a bundle for them"
             raise InputError(message)
 
     def digest(self, cell: Cell, source: PairSource) -> str:
@@ -121,7 +123,7 @@ class Benchmark:
         before = task.protocol.measure(pair.degraded, pair.clean)
         for cell, key in keys.items():
             start = time.perf_counter()
-            result, unknown = self.methods[cell.method].restore(pair.degraded, task.task.oracle)
+            result, unknown = self.methods[cell.method].restore(pair.degraded, task.task.oracle, pair.plan)
             seconds = time.perf_counter() - start
             after = task.protocol.measure(result.restored, pair.clean)
             megapixels = pair.clean[0].numel() / 1e6
@@ -149,8 +151,12 @@ class Benchmark:
             skipped=self.skipped,
             protocols={name: asdict(task.protocol) for name, task in self.tasks.items()},
             facts={
-                **{f"bundle {each.method.bundle}": each.facts for each in self.methods.values()},
-                "run": next(iter(self.methods.values())).run,
+                **{each.source: each.facts for each in self.methods.values()},
+                "run": "; ".join(dict.fromkeys(each.run for each in self.methods.values())),
             },
-            parameters={name: self.methods[name].parameters for name in dict.fromkeys(c.method for c in self.cells)},
+            parameters={
+                name: number
+                for name in dict.fromkeys(cell.method for cell in self.cells)
+                if (number := self.methods[name].parameters) is not None
+            },
         )

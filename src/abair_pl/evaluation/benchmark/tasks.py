@@ -35,6 +35,11 @@ class TaskImages:
     protocol: Protocol
     reason: str = ""
 
+    @property
+    def made(self) -> str:
+        """The degradation that is made here; empty for real pairs as they are."""
+        return self.sources[0].name
+
     def key(self, source: PairSource) -> str:
         """A digest of all that shapes a measurement of an image, but for the method; files count by their bytes.
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 from abair_pl.evaluation.results import Record, Results
+from abair_pl.evaluation.suite import Method
 
 _VALUES = ("psnr_input", "ssim_input", "psnr", "ssim")
 
@@ -30,8 +31,7 @@ def results_json(results: Results) -> str:
     methods = {
         name: {
             "title": method.title,
-            "blend": method.blend,
-            "bundle": method.bundle,
+            **_restorer(method),
             "parameters": results.parameters.get(name),
             "average": (score := results.average(name)) and asdict(score),
         }
@@ -50,6 +50,10 @@ def results_json(results: Results) -> str:
         "facts": dict(results.facts),
     }
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def _restorer(method: Method) -> dict[str, str]:
+    return {"classical": method.classical} if method.classical else {"blend": method.blend, "bundle": method.bundle}
 
 
 def _values(record: Record) -> dict[str, object]:

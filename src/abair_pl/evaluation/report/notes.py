@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from abair_pl.evaluation.classical.registry import classical_method
 from abair_pl.evaluation.published import PublishedTable
 from abair_pl.evaluation.report.columns import DAGGER, column_labels, measured_tasks
 from abair_pl.evaluation.results import Results
@@ -41,9 +42,18 @@ def _method_notes(results: Results) -> Iterator[str]:
         if name in results.skipped:
             yield _left_out(method.title, results.skipped[name])
             continue
+        purpose = None
+        if method.classical:
+            classical = classical_method(method.classical)
+            purpose = classical.degradations
+            yield (
+                f"{method.title} is for {' and '.join(purpose)} alone, and learns nothing: {classical.summary}; "
+                f"{classical.knowledge}."
+            )
         tasks: dict[str | None, list[str]] = {}
         for task in labels:
-            if task not in results.skipped and not results.of(task, name):
+            meant = purpose is None or results.suite.tasks[task].oracle in purpose
+            if meant and task not in results.skipped and not results.of(task, name):
                 tasks.setdefault(results.skipped.get(f"{name} on {task}"), []).append(labels[task])
         for reason, where in tasks.items():
             yield _left_out(f"{method.title} on {', '.join(where)}", reason)

@@ -18,6 +18,7 @@ from abair_pl.errors import BundleError, InputError
 from abair_pl.models.adapters.updates import Adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.layers import RestorationBlock
+from abair_pl.models.tone import ToneHead
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -141,18 +142,19 @@ def known_method(attribute: str, value: str) -> type[AdapterMethod]:
 
 
 def adaptable_layers(backbone: nn.Module) -> list[str]:
-    """The layers that adapters update: every 1x1 convolution inside a restoration block.
+    """The layers that adapters update: every 1x1 convolution inside a restoration block or the tone head.
 
     That is attention, window attention and feed-forward; of encoder, decoder, refinement and the blocks in which
-    prompts interact with features. Left as they are: depth-wise and spatial convolutions (a low-rank update of a
-    depth-wise one would be larger than the layer), what fuses skips or reduces prompts, the weights of the prompts, and
-    the segmentation head, which adapters must not change. With this rule the adapters of preset ``paper`` have the
-    sizes of the paper's Table 7: 3.6, 7.2 and 14.3 M parameters for five of rank 4, 8 and 16.
+    prompts interact with features; and all layers of the tone head, where there is one. Left as they are: depth-wise
+    and spatial convolutions (a low-rank update of a depth-wise one would be larger than the layer), what fuses skips or
+    reduces prompts, the weights of the prompts, and the segmentation head, which adapters must not change. With this
+    rule the adapters of preset ``paper`` have the sizes of the paper's Table 7: 3.6, 7.2 and 14.3 M parameters for five
+    of rank 4, 8 and 16.
     """
     return [
         f"{place}.{name}"
         for place, block in backbone.named_modules()
-        if isinstance(block, RestorationBlock)
+        if isinstance(block, RestorationBlock | ToneHead)
         for name, layer in block.named_modules()
         if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1)
     ]

@@ -4,6 +4,7 @@ from abair_pl.modules.callbacks.agreement import RankAgreement
 from abair_pl.modules.callbacks.artifacts import ArtifactLogger
 from abair_pl.modules.callbacks.averaging import ExponentialMovingAverage
 from abair_pl.modules.callbacks.checkpoints import RollingCheckpoint
+from abair_pl.modules.callbacks.clock import TrainingClock
 from abair_pl.modules.callbacks.panels import PanelLogger, draw_panel, rows_to_draw
 from abair_pl.modules.callbacks.predictions import PredictionWriter
 from abair_pl.modules.callbacks.preemption import PreemptionHandler
@@ -24,6 +25,7 @@ __all__ = [
     "RunRecorder",
     "TableLogger",
     "ThroughputMonitor",
+    "TrainingClock",
     "draw_panel",
     "rows_to_draw",
 ]

@@ -1,0 +1,1 @@
+"""The parts of ``scripts/weights.py``, which need nothing but Python's own library."""

@@ -1,0 +1,150 @@
+"""The log of ``make weights``: gathered from the runs of all phases, written as one table, and compared with another.
+
+As ``training-log.csv`` with ``training.json`` beside it: steps, seconds and hardware of each phase.
+"""
+
+import csv
+import json
+import os
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+LOG_NAME = "training-log.csv"
+FACTS_NAME = "training.json"
+TOLERANCE = 1e-6
+_LOSS = "train/loss"
+_FIRST = "pretrain"
+_LEFT_OUT = ("train/images_per_second", "val/ssim/")  # of the machine, or more than a log has to tell
+_CPU_FACTS = Path("/proc/cpuinfo")
+
+Rows = dict[str, dict[int, dict[str, str]]]
+"""By phase and step: what was logged, by name."""
+
+
+def read_metrics(folder: Path) -> dict[int, dict[str, str]]:
+    """What a phase has logged, by step: of all versions in a CSV logger's folder, the last one of a step counts."""
+    steps: dict[int, dict[str, str]] = {}
+    versions = [path for path in folder.glob("version_*") if path.name.removeprefix("version_").isdecimal()]
+    for place in sorted(versions, key=lambda path: int(path.name.removeprefix("version_"))):
+        file = place / "metrics.csv"
+        if file.is_file():
+            for row in _rows(file):
+                kept = {name: value for name, value in row.items() if value and _is_kept(name)}
+                if kept:
+                    steps.setdefault(int(row["step"]), {}).update(kept)
+    return dict(sorted(steps.items()))
+
+
+def _rows(file: Path) -> Iterable[dict[str, str]]:
+    """The rows of a table; the last one of a process that was killed may be cut short."""
+    with file.open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            if None not in row.values() and (row.get("step") or "").isdecimal():
+                yield row
+
+
+def _is_kept(name: str) -> bool:
+    return name.startswith(("train/", "val/")) and not name.startswith(_LEFT_OUT)
+
+
+def write_log(folder: Path, rows: Rows, facts: Mapping[str, Any]) -> None:
+    """Write the table, and the facts beside it."""
+    names = sorted({name for steps in rows.values() for values in steps.values() for name in values})
+    names.sort(key=lambda name: name != _LOSS)
+    partial = folder / f".{LOG_NAME}.partial"
+    with partial.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, ["phase", "step", *names], lineterminator="\n")
+        writer.writeheader()
+        for phase, steps in rows.items():
+            writer.writerows({"phase": phase, "step": step, **values} for step, values in steps.items())
+    os.replace(partial, folder / LOG_NAME)
+    (folder / FACTS_NAME).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def hardware() -> dict[str, Any]:
+    """What the log was made on, and with."""
+    lines = _CPU_FACTS.read_text().splitlines() if _CPU_FACTS.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "processor": next(named, platform.machine()),
+        "cores": cores,
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }
+
+
+def compare(log: Path, other: Path) -> int:
+    """Say whether the losses of two logs agree over the steps that both have.
+
+    What comes after phase I depends on its result: adapters are compared only where it was trained for as many steps,
+    and the estimator only where the adapters were, too.
+
+    Args:
+        log: The table of a run.
+        other: The one to compare it with.
+
+    Returns:
+        0, or 1 where losses differ, or nothing could be compared.
+
+    Raises:
+        ValueError: A file is not such a log.
+        OSError: A file cannot be read.
+    """
+    mine, theirs = _losses(log), _losses(other)
+    steps, their_steps = _steps(log), _steps(other)
+    compared = differing = 0
+    for phase in mine:
+        if (before := _unequal_before(phase, steps, their_steps)) is not None:
+            print(f"{phase}: not compared, as {before}")
+            continue
+        common = sorted(mine[phase].keys() & theirs.get(phase, {}).keys())
+        if not common:
+            print(f"{phase}: no step in common")
+            continue
+        compared += 1
+        apart = [step for step in common if not abs(mine[phase][step] - theirs[phase][step]) <= TOLERANCE]
+        last = f"{len(common)} logged losses up to step {common[-1]}"
+        if not apart:
+            print(f"{phase}: {last} agree to {TOLERANCE:g}")
+            continue
+        differing += 1
+        first = apart[0]
+        found, expected = mine[phase][first], theirs[phase][first]
+        print(f"{phase}: {len(apart)} of {last} differ, first at step {first}: {found!r} here, {expected!r} in {other}")
+    return int(differing > 0 or compared == 0)
+
+
+def _losses(log: Path) -> dict[str, dict[int, float]]:
+    losses: dict[str, dict[int, float]] = {}
+    with log.open(newline="") as stream:
+        table = csv.DictReader(stream)
+        if not {"phase", "step", _LOSS} <= set(table.fieldnames or ()):
+            message = f"{log} is no training log; expected columns phase, step and {_LOSS}"
+            raise ValueError(message)
+        for row in table:
+            if row[_LOSS]:
+                losses.setdefault(row["phase"], {})[int(row["step"])] = float(row[_LOSS])
+    return losses
+
+
+def _steps(log: Path) -> dict[str, int]:
+    """Steps by phase, as told beside a log."""
+    facts = json.loads((log.parent / FACTS_NAME).read_text())
+    return {phase: found["steps"] for phase, found in facts.get("phases", {}).items()}
+
+
+def _unequal_before(phase: str, mine: Mapping[str, int], theirs: Mapping[str, int]) -> str | None:
+    """Which phase before this one was trained for another number of steps; None where all are equal."""
+    if phase == _FIRST:
+        return None
+    for before in [_FIRST, *(name for name in {**mine, **theirs} if name.startswith("adapter/"))]:
+        if phase.startswith("adapter/") and before != _FIRST:
+            continue
+        here, there = mine.get(before, 0), theirs.get(before, 0)
+        if here != there:
+            return f"{before} has {here} steps here, {there} there"
+    return None

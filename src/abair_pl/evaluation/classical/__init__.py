@@ -1,0 +1,1 @@
+"""Classical methods, which learn nothing, as references beside the network."""

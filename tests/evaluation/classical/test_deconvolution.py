@@ -1,0 +1,31 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from abair_pl.errors import InputError
+from abair_pl.evaluation.classical.deconvolution import RICHARDSON_LUCY
+
+
+@pytest.mark.parametrize("kind", ["shake", "motion", "defocus"])
+def test_blur_goes_where_the_kernel_is_known(kind: str, damage: Callable[..., Any]) -> None:
+    damaged = damage(f"blur:kind={kind},severity=0.4")
+    assert damaged.gain(RICHARDSON_LUCY.restore(damaged.degraded, damaged.plan)) > 2.5
+
+
+def test_another_kernel_does_not_help(damage: Callable[..., Any]) -> None:
+    damaged, other = (damage("blur:kind=shake,severity=0.8", seed=seed) for seed in (0, 1))
+    right, wrong = (damaged.gain(RICHARDSON_LUCY.restore(damaged.degraded, each.plan)) for each in (damaged, other))
+    assert wrong < right - 3.0
+
+
+def test_edges_do_not_ring(damage: Callable[..., Any]) -> None:
+    plan = damage("blur:kind=defocus,severity=0.5").plan
+    plain = np.full((48, 48, 3), 0.5, dtype=np.float32)
+    assert np.allclose(RICHARDSON_LUCY.restore(plain, plan), 0.5, atol=0.02)
+
+
+def test_without_the_kernel_it_cannot_do(damage: Callable[..., Any]) -> None:
+    with pytest.raises(InputError, match="needs the true kernel"):
+        RICHARDSON_LUCY.restore(damage("blur:severity=0.5").degraded, None)

@@ -1,0 +1,107 @@
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from abair_pl.batch import RestorationBatch
+from abair_pl.bundle import Bundle
+from abair_pl.modules.callbacks import clock
+from abair_pl.modules.callbacks.clock import TrainingClock, hardware
+from abair_pl.modules.pretrain import PretrainModule
+
+Fit = Callable[..., L.Trainer]
+
+
+class Later(Callback):
+    """Lets ten seconds of a clock go by in each step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.now += 10.0
+
+
+def facts_of(module: PretrainModule) -> dict[str, Any]:
+    return Bundle.open(module.save_to).config.provenance["pretrain"]
+
+
+def test_seconds_and_hardware_are_in_the_bundle(
+    module: PretrainModule, batches: list[RestorationBatch], fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(module, batches, callbacks=[Later(monkeypatch)])
+    assert facts_of(module)["seconds"] == 30.0
+    assert facts_of(module)["hardware"].endswith(f", threads: {torch.get_num_threads()}")
+
+
+def test_a_resumed_run_goes_on_from_its_checkpoint(
+    module: PretrainModule,
+    batches: list[RestorationBatch],
+    fit: Fit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    fit(module, batches, enable_checkpointing=True, callbacks=[Later(monkeypatch), keep])
+    monkeypatch.setattr(clock, "_cpu", lambda: "another")
+    fit(module, batches, callbacks=[Later(monkeypatch)], ckpt_path=tmp_path / "kept" / "step=2.ckpt")
+    assert facts_of(module)["seconds"] == 30.0, "two steps of the first run, one of the second"
+    first, second = facts_of(module)["hardware"].split(", then ")
+    assert second == f"another, threads: {torch.get_num_threads()}" != first
+
+
+def test_a_run_that_has_ended_already_keeps_its_seconds(
+    module: PretrainModule,
+    batches: list[RestorationBatch],
+    fit: Fit,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    fit(module, batches, enable_checkpointing=True, callbacks=[Later(monkeypatch), keep])
+    before = facts_of(module)
+    fit(module, batches, ckpt_path=tmp_path / "kept" / "step=3.ckpt")
+    assert facts_of(module) == before
+
+
+@pytest.mark.parametrize(("ranks", "expected"), [(1, "NVIDIA X"), (4, "4 x NVIDIA X")])
+def test_gpus_are_named(ranks: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA {'X' if device.index == 1 else '?'}")
+    strategy = SimpleNamespace(root_device=torch.device("cuda", 1))
+    trainer: Any = SimpleNamespace(strategy=strategy, world_size=ranks)
+    assert hardware(trainer) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("processor : 0\nmodel name\t: AMD EPYC: 7B13 \nmodel name : b\n", "AMD EPYC: 7B13"), ("", "aarch64")],
+)
+def test_processors_are_named_where_the_system_knows(
+    text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(clock, "_CPU_FACTS", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), world_size=1)
+    assert hardware(trainer) == f"{name}, threads: {torch.get_num_threads()}"
+    monkeypatch.setattr(clock, "_CPU_FACTS", tmp_path / "nowhere")
+    assert hardware(trainer).startswith("aarch64, ")
+
+
+def test_time_counts_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    later, made, trainer = Later(monkeypatch), TrainingClock(), SimpleNamespace()
+    trainer.strategy, trainer.world_size = SimpleNamespace(root_device=torch.device("cpu")), 1
+    made.on_train_start(trainer, None)  # type: ignore[arg-type]
+    later.now += 2.5
+    assert made.state_dict()["seconds"] == 2.5
+    made.on_train_end(trainer, None)  # type: ignore[arg-type]
+    later.now += 100.0
+    assert made.elapsed == 2.5
