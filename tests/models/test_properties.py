@@ -4,14 +4,17 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.prompts import PromptGeneration
+from abair_pl.models.tone import ToneHead
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "nano": {},
@@ -19,6 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "fine": {"unshuffle": 1},
     "fine windows": {"unshuffle": 1, "window_px": 4},
     "no gain": {"gain": False},
+    "no tone head": {"tone_dim": 0},
     "no prompts": {"prompts": 0},
     "no head": {"head_dim": 0},
     "deep head": {"head_blocks": 1},
@@ -119,9 +123,18 @@ def circular(make_backbone: Callable[..., Backbone], **changes: Any) -> Backbone
     for layer in backbone.modules():
         if isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1):
             layer.padding_mode = "circular"
+        if isinstance(layer, ToneHead):
+            layer.between_cells = partial(between_cells_around, layer)  # type: ignore[method-assign]
     for maps in prompts(backbone):
         maps.copy_(maps.mean(dim=(2, 3), keepdim=True).expand_as(maps))
     return backbone
+
+
+def between_cells_around(head: ToneHead, tone: Tensor) -> Tensor:
+    """As :meth:`ToneHead.between_cells`, on a torus."""
+    cell_px = head.cell_px
+    spread = ToneHead.between_cells(head, F.pad(tone, (1, 1, 1, 1), mode="circular"))
+    return spread[..., cell_px:-cell_px, cell_px:-cell_px]
 
 
 def prompts(backbone: Backbone) -> list[Tensor]:

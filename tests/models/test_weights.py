@@ -45,6 +45,11 @@ def test_what_is_clean_stays_as_far_as_it_is() -> None:
     assert torch.equal(kept[0], degraded[0])
 
 
+def test_without_adapters_all_is_restored() -> None:
+    restored = torch.ones(2, 3, 2, 2)
+    assert torch.equal(keep_clean(torch.zeros(2, 3, 2, 2), restored, torch.zeros(2, 0)), restored)
+
+
 def test_what_is_clean_stays_pixel_by_pixel() -> None:
     degraded, restored = torch.zeros(1, 3, 1, 2), torch.ones(1, 3, 1, 2)
     weights = torch.tensor([[[[0.0, 0.3]], [[0.0, 0.2]]]])

@@ -39,16 +39,16 @@ class ToneHead(PoolingLayer):
             nn.init.zeros_(parameter)  # the untrained head is the identity
 
     def forward(self, image: Tensor) -> Tensor:
-        """The image in its new tone, ``(B, 3, H, W)`` float32, not clamped.
+        """The image in its new tone, ``(B, 3, H, W)``, not clamped, in float32 or better.
 
         Args:
             image: ``(B, 3, H, W)`` RGB in [0, 1].
         """
-        device = image.device.type
+        device, exact = image.device.type, image.to(torch.promote_types(image.dtype, torch.float32))
         if not torch.amp.is_autocast_available(device):  # "meta"
-            return self._changed(image.float())
+            return self._changed(exact)
         with torch.autocast(device, enabled=False):  # what bfloat16 rounds off a gain would show as steps
-            return self._changed(image.float())
+            return self._changed(exact)
 
     def _changed(self, image: Tensor) -> Tensor:
         cells = cell_statistics(image, self.cell_px)
@@ -56,10 +56,13 @@ class ToneHead(PoolingLayer):
         everywhere = mean[:, :, None, None].expand_as(cells)
         hidden = F.gelu(self.mix(F.gelu(self.describe(torch.cat((cells, everywhere), dim=1)))))
         tone = (_SENSITIVITY * self.predict(hidden)).tanh()
-        size = (image.shape[2], image.shape[3])
-        shift, offset = F.interpolate(tone, size, mode="bilinear").chunk(2, dim=1)
+        shift, offset = self.between_cells(tone).chunk(2, dim=1)
         brightness = mean[:, :3].mean(dim=1).view(-1, 1, 1, 1) + _DARKEST
         return image * (1.0 + shift / brightness) + offset
+
+    def between_cells(self, tone: Tensor) -> Tensor:
+        """From the centres of cells ``(B, C, h, w)`` to all pixels, linearly, held at the borders."""
+        return F.interpolate(tone, scale_factor=float(self.cell_px), mode="bilinear")
 
 
 def cell_statistics(image: Tensor, cell_px: int) -> Tensor:

@@ -90,13 +90,16 @@ def pixel_weights(
 def keep_clean(degraded: Tensor, restored: Tensor, weights: Tensor) -> Tensor:
     """Restore as far as something is damaged: what the weights lack to 1 is probably clean, and stays as it is.
 
-    The backbone changes clean pixels, too, a little; an image that is clean comes back as it was.
+    The backbone changes clean pixels, too, a little; an image that is clean comes back as it was. Without adapters there
+    is nothing to tell by, and all is restored.
 
     Args:
         degraded: ``(B, 3, H, W)``.
         restored: The same shape, restored by these weights.
         weights: ``(B, K)`` or ``(B, K, H, W)``, probabilities of the degradations.
     """
+    if weights.shape[1] == 0:
+        return restored
     damaged = weights.sum(dim=1, keepdim=True).clamp(0.0, 1.0)
     return torch.lerp(degraded, restored, damaged if weights.ndim == 4 else damaged[..., None, None])
 

@@ -20,6 +20,7 @@ _COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcyc
 _GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")  # the colour ones are few, and textures are textures
 TRAIN_PHOTOGRAPHS = (*_COLOR, *_GREY)
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
+_LICENCE = "photographs as scikit-image ships them, most of them CC0 or public domain; drawn images free of rights"
 _WITH_DEPTH = "motorcycle_left"
 _FOCAL_PX, _BASELINE_MM, _PRINCIPAL_POINTS_APART_PX = 994.978, 193.001, 31.086  # of the stereo pair, by scikit-image
 _TILING = Tiling(288, 96)
@@ -64,8 +65,8 @@ def _build(output: Path, seeds: range) -> None:
             _save_tiles(photograph, val, name)
         for file, data in in_processes(partial(encode_dead_leaves, TILE_SUFFIX), seeds, workers=0):
             (train / file).write_bytes(data)
-        build_shards(train, output / "train", samples_per_shard=32)
-        build_shards(val, output / "val", samples_per_shard=4)
+        build_shards(train, output / "train", samples_per_shard=32, licence=_LICENCE)
+        build_shards(val, output / "val", samples_per_shard=4, licence=_LICENCE)
 
 
 def load_photograph(name: str) -> NDArray[np.uint8]:
