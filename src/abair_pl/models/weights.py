@@ -90,8 +90,8 @@ def pixel_weights(
 def keep_clean(degraded: Tensor, restored: Tensor, weights: Tensor) -> Tensor:
     """Restore as far as something is damaged: what the weights lack to 1 is probably clean, and stays as it is.
 
-    The backbone changes clean pixels, too, a little; an image that is clean comes back as it was. Without adapters there
-    is nothing to tell by, and all is restored.
+    The backbone changes clean pixels, too, a little; an image that is clean comes back as it was. Without adapters
+    there is nothing to tell by, and all is restored.
 
     Args:
         degraded: ``(B, 3, H, W)``.
