@@ -12,13 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from abair_pl.processor import processor_name, usable_cores
+
 LOG_NAME = "training-log.csv"
 FACTS_NAME = "training.json"
 TOLERANCE = 1e-6
 _LOSS = "train/loss"
 _FIRST = "pretrain"
 _LEFT_OUT = ("train/images_per_second", "val/ssim/")  # of the machine, or more than a log has to tell
-_CPU_FACTS = Path("/proc/cpuinfo")
 
 Rows = dict[str, dict[int, dict[str, str]]]
 """By phase and step: what was logged, by name."""
@@ -66,12 +67,9 @@ def write_log(folder: Path, rows: Rows, facts: Mapping[str, Any]) -> None:
 
 def hardware() -> dict[str, Any]:
     """What the log was made on, and with."""
-    lines = _CPU_FACTS.read_text().splitlines() if _CPU_FACTS.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
-        "processor": next(named, platform.machine()),
-        "cores": cores,
+        "processor": processor_name(),
+        "cores": usable_cores(),
         "torch": version("torch"),
         "python": platform.python_version(),
     }

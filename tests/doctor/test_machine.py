@@ -135,7 +135,7 @@ def test_precision_of_a_cpu(
     change: Callable[..., Plan],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(machine, "processor_flags", lambda: flags)
     assert line("precision", change(plan, {"trainer.precision": precision})).mark == mark
 
 

@@ -10,6 +10,7 @@ from torch import distributed
 
 from abair_pl.doctor.page import Line, Section, counted
 from abair_pl.doctor.plan import Plan
+from abair_pl.processor import processor_flags, usable_cores
 
 GIB = 2**30
 _SLURM_MB = 2**20
@@ -30,7 +31,7 @@ def check_machine(plan: Plan | None = None, elsewhere: bool = False) -> Section:
     gpus = [_gpu(index) for index in range(torch.cuda.device_count())]
     cores, usable = os.cpu_count() or 1, usable_cores()
     memory = memory_bytes()
-    in_hardware = bool(_BF16_CPUS & _cpu_flags())
+    in_hardware = bool(_BF16_CPUS & processor_flags())
     backends = {name: available() for name, available in _backends().items()}
     connected = ", ".join(name for name, there in backends.items() if there) or "none"
     lines = [
@@ -56,11 +57,6 @@ def check_machine(plan: Plan | None = None, elsewhere: bool = False) -> Section:
         "backends": backends,
     }
     return Section("Machine", lines, facts)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:
@@ -91,15 +87,6 @@ def _limit_files() -> list[Path]:
         own = root / path.lstrip("/")
         files += [folder / name for folder in (own, *own.parents) if folder.is_relative_to(root)]
     return files
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = [line.partition(":")[2] for line in text.splitlines() if line.startswith(("flags", "Features"))]
-    return set(lines[0].split()) if lines else set()
 
 
 def _gpu(index: int) -> dict[str, Any]:

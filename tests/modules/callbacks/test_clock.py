@@ -1,4 +1,3 @@
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,33 +41,35 @@ def test_seconds_and_hardware_are_in_the_bundle(
     assert facts_of(module)["hardware"].endswith(f", threads: {torch.get_num_threads()}")
 
 
-def test_a_resumed_run_goes_on_from_its_checkpoint(
+@pytest.fixture
+def kept(
     module: PretrainModule,
     batches: list[RestorationBatch],
     fit: Fit,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
+) -> Path:
+    """The checkpoints of a run, one after each step."""
     keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=1, save_top_k=-1)
     fit(module, batches, enable_checkpointing=True, callbacks=[Later(monkeypatch), keep])
-    monkeypatch.setattr(clock, "_cpu", lambda: "another")
-    fit(module, batches, callbacks=[Later(monkeypatch)], ckpt_path=tmp_path / "kept" / "step=2.ckpt")
+    return tmp_path / "kept"
+
+
+def test_a_resumed_run_goes_on_from_its_checkpoint(
+    kept: Path, module: PretrainModule, batches: list[RestorationBatch], fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "processor_name", lambda: "another")
+    fit(module, batches, callbacks=[Later(monkeypatch)], ckpt_path=kept / "step=2.ckpt")
     assert facts_of(module)["seconds"] == 30.0, "two steps of the first run, one of the second"
     first, second = facts_of(module)["hardware"].split(", then ")
     assert second == f"another, threads: {torch.get_num_threads()}" != first
 
 
 def test_a_run_that_has_ended_already_keeps_its_seconds(
-    module: PretrainModule,
-    batches: list[RestorationBatch],
-    fit: Fit,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    kept: Path, module: PretrainModule, batches: list[RestorationBatch], fit: Fit
 ) -> None:
-    keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    fit(module, batches, enable_checkpointing=True, callbacks=[Later(monkeypatch), keep])
     before = facts_of(module)
-    fit(module, batches, ckpt_path=tmp_path / "kept" / "step=3.ckpt")
+    fit(module, batches, ckpt_path=kept / "step=3.ckpt")
     assert facts_of(module) == before
 
 
@@ -78,22 +79,6 @@ def test_gpus_are_named(ranks: int, expected: str, monkeypatch: pytest.MonkeyPat
     strategy = SimpleNamespace(root_device=torch.device("cuda", 1))
     trainer: Any = SimpleNamespace(strategy=strategy, world_size=ranks)
     assert hardware(trainer) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("processor : 0\nmodel name\t: AMD EPYC: 7B13 \nmodel name : b\n", "AMD EPYC: 7B13"), ("", "aarch64")],
-)
-def test_processors_are_named_where_the_system_knows(
-    text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpuinfo").write_text(text)
-    monkeypatch.setattr(clock, "_CPU_FACTS", tmp_path / "cpuinfo")
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
-    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")), world_size=1)
-    assert hardware(trainer) == f"{name}, threads: {torch.get_num_threads()}"
-    monkeypatch.setattr(clock, "_CPU_FACTS", tmp_path / "nowhere")
-    assert hardware(trainer).startswith("aarch64, ")
 
 
 def test_time_counts_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,13 @@
 """How long a phase was trained, and on what, for the bundle's provenance."""
 
-import platform
 import time
-from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-_CPU_FACTS = Path("/proc/cpuinfo")
+from abair_pl.processor import processor_name
 
 
 class TrainingClock(Callback):
@@ -56,12 +54,5 @@ def hardware(trainer: L.Trainer) -> str:
     """What computes, such as ``4 x NVIDIA H200`` or ``AMD EPYC 7B13, threads: 2``."""
     device = trainer.strategy.root_device
     on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else f"{_cpu()}, threads: {torch.get_num_threads()}"
+    name = torch.cuda.get_device_name(device) if on_gpu else f"{processor_name()}, threads: {torch.get_num_threads()}"
     return name if trainer.world_size == 1 else f"{trainer.world_size} x {name}"
-
-
-def _cpu() -> str:
-    """The processor's name, where the system knows it; else its kind."""
-    lines = _CPU_FACTS.read_text().splitlines() if _CPU_FACTS.is_file() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.machine())
