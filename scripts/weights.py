@@ -30,6 +30,7 @@ from weights_recipe.shards import (
     SIDES_PX,
     TILING,
     WEIGHTS,
+    WITHOUT,
     build_shards,
     find_photographs,
 )
@@ -79,7 +80,7 @@ def claim(output: Path, recipe: Path, data: Path, photographs: Sequence[Path], m
     for kind in KINDS:
         for file in (ROOT / "configs" / f"{kind}.yaml", recipe / f"{kind}.yaml"):
             found["settings"].update(re.sub(r"\s*#.*", "", file.read_text()).encode())  # comments change no run
-    fixed = [HELD_OUT_EVERY, SIDES_PX, TILING, PHOTOGRAPHS_PER_SHARD, WEIGHTS, THREADS, *more]
+    fixed = [HELD_OUT_EVERY, SIDES_PX, TILING, PHOTOGRAPHS_PER_SHARD, WITHOUT, WEIGHTS, THREADS, *more]
     found["settings"].update(json.dumps(fixed).encode())
     digests = {name: digest.hexdigest() for name, digest in found.items()}
     file = output / "recipe.json"

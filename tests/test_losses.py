@@ -84,6 +84,22 @@ def test_what_is_nearly_clean_pulls_less(kind: RestorationLoss, floor: float) ->
     assert value == pytest.approx((0.002 if kind == "l1" else 0.002**2) / floor, rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["l1", "l2"])
+def test_the_floor_falls_while_training_goes_on(kind: RestorationLoss) -> None:
+    loss = BalancedRestorationLoss(2, kind, floors=(0.08, 0.005))
+    power = 2 if kind == "l2" else 1
+    for progress, floor in ((0.0, 0.08), (0.5, 0.02), (1.0, 0.005)):
+        loss.running_error.zero_()
+        value = loss(*pair([0.004], [1]), progress).item()
+        assert value == pytest.approx((0.004 / floor) ** power, rel=1e-3)
+
+
+@pytest.mark.parametrize("floors", [(0.0, 0.1), (0.1, -0.1), (2.0, 0.1), (math.nan, 0.1)])
+def test_floors_that_are_no_errors_are_refused(floors: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match=r"expected two errors in \(0, 1\]"):
+        BalancedRestorationLoss(2, floors=floors)
+
+
 def test_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(InputError, match="unknown restoration loss 'l3'; expected one of: l1, charbonnier, l2"):
         BalancedRestorationLoss(2, "l3")  # type: ignore[arg-type]

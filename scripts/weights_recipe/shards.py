@@ -14,6 +14,8 @@ HELD_OUT_EVERY = 12
 SIDES_PX = (1100, 640)
 TILING = ("--tile-px", "256", "--tile-overlap-px", "64")
 PHOTOGRAPHS_PER_SHARD = 8
+WITHOUT = ("motorcycle_left", "motorcycle_right")
+"""Photographs of scikit-image's that come without a licence, and so are in nothing that ships."""
 WEIGHTS = {"photos-1100": 4, "photos-640": 2, "sample/train": 1}
 """How the folders of shards that are trained on are mixed."""
 
@@ -71,7 +73,8 @@ def build_shards(output: Path, photographs: Sequence[Path], licence: str | None,
         for part, name in (("train", f"photos-{side}"), ("val", f"val-{side}")):
             place = ["--input", str(linked / part), "--output", str(shards / name)]
             wanted[name] = [*build, *place, "--max-side-px", str(side)]
-    wanted["sample/train"] = ["shards", "sample", "--output", str(shards / "sample"), "--dead-leaves", str(dead_leaves)]
+    drawn = ["--dead-leaves", str(dead_leaves), "--without", *WITHOUT]
+    wanted["sample/train"] = ["shards", "sample", "--output", str(shards / "sample"), *drawn]
     missing = {name: command for name, command in wanted.items() if not _is_complete(shards / name)}
     for name in wanted.keys() - missing.keys():
         print(f"shards {name}: there already")

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle
 from abair_pl.errors import InputError
 from abair_pl.losses import segmentation_loss
+from abair_pl.modules.optimization import OptimizationConfig
 from abair_pl.modules.pretrain import PretrainModule
 
 
@@ -50,6 +52,17 @@ def test_the_loss_is_the_one_that_was_asked_for(nano: str, tmp_path: Path) -> No
     assert PretrainModule(tmp_path, nano, loss="charbonnier").restoration_loss.kind == "charbonnier"
     with pytest.raises(InputError, match="unknown restoration loss 'l3'"):
         PretrainModule(tmp_path, nano, loss="l3")  # type: ignore[arg-type]
+
+
+def test_the_floors_of_the_loss_follow_the_schedule(nano: str, tmp_path: Path) -> None:
+    optimization = OptimizationConfig(schedule_steps=100)
+    module = PretrainModule(tmp_path, nano, loss_floors=(0.05, 0.005), optimization=optimization)
+    assert module.restoration_loss.floors == (0.05, 0.005)
+    assert module.hparams["loss_floors"] == [0.05, 0.005], "a checkpoint with other floors is not resumed"
+    assert module.progress == 0.0
+    for step, progress in ((25, 0.25), (200, 1.0)):
+        module.trainer = Mock(global_step=step)
+        assert module.progress == progress
 
 
 def test_unknown_preset_is_refused(tmp_path: Path) -> None:

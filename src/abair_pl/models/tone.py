@@ -8,7 +8,7 @@ from abair_pl.models.whole_image import PoolingLayer, pixel_mean
 
 CELL_STATISTICS = 12
 _DARKEST = 0.02
-_SENSITIVITY = 10.0
+_SENSITIVITY = 3.0
 """Of the output to its last layer: a tone is far from the identity, where training starts, and texture is near it."""
 
 

@@ -142,10 +142,20 @@ class RestorationModule(ResumableModule):
             self.strict_loading = False  # a checkpoint has no frozen weights, and is loaded before its hook is called
             shard(self, self.device_mesh["data_parallel"])
 
+    @property
+    def progress(self) -> float:
+        """Share of the schedule of the learning rate that is done, in [0, 1]; 0 without a trainer."""
+        if self._trainer is None:
+            return 0.0
+        return min(self.global_step / (self.optimization.schedule_steps or self._steps_of_the_run), 1.0)
+
+    @property
+    def _steps_of_the_run(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
     def configure_optimizers(self) -> Any:
         """AdamW with linear warm-up and cosine decay, both counted in steps."""
-        total = int(self.trainer.estimated_stepping_batches)
-        return optimizer_and_schedule(self.optimization, self.named_parameters(), total)
+        return optimizer_and_schedule(self.optimization, self.named_parameters(), self._steps_of_the_run)
 
     def configure_callbacks(self) -> list[Callback]:
         """What every phase watches and averages."""

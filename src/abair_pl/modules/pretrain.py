@@ -28,6 +28,7 @@ class PretrainModule(RestorationModule):
         degradations: In the order of the labels; the paper's five if left out.
         init_from: A bundle of the same preset and degradations whose backbone is trained further.
         loss: ``l1``, ``charbonnier`` or ``l2``, see :class:`~abair_pl.losses.BalancedRestorationLoss`.
+        loss_floors: Errors, at the first and the last step, below which a degradation pulls less; see there.
         segmentation_weight: Weight of the segmentation loss beside the restoration loss.
         optimization: How weights are trained.
         guard: What is done about steps that go wrong.
@@ -46,13 +47,16 @@ class PretrainModule(RestorationModule):
         degradations: list[str] | None = None,
         init_from: Path | None = None,
         loss: RestorationLoss = "l1",
+        loss_floors: tuple[float, float] | None = None,
         segmentation_weight: float = 0.1,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
         guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
         execution: ExecutionConfig = ExecutionConfig(),  # noqa: B008 - frozen
     ) -> None:
         names = list(degradations or PAPER_FIVE)
-        identity = {"preset": preset, "degradations": names, "loss": loss, "segmentation_weight": segmentation_weight}
+        restoration_loss = BalancedRestorationLoss(len(names) + 1, loss, loss_floors)
+        identity = {"preset": preset, "degradations": names, "segmentation_weight": segmentation_weight}
+        identity |= {"loss": loss, "loss_floors": list(restoration_loss.floors)}
         super().__init__(optimization, save_to, identity, guard)
         self.preset = preset
         self.degradations = names
@@ -76,7 +80,7 @@ class PretrainModule(RestorationModule):
             self.backbone = bundle.backbone()
             self.has_weights = True
         execution.apply_to(self.backbone)
-        self.restoration_loss = BalancedRestorationLoss(labels, loss)
+        self.restoration_loss = restoration_loss
         self.make_metrics()
 
     def is_trained(self, name: str) -> bool:
@@ -96,7 +100,8 @@ class PretrainModule(RestorationModule):
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
         encoding = self.backbone.encode(batch.degraded)
-        restoration = self.restoration_loss(self.backbone.decode(encoding), batch.clean, batch.labels)
+        restored = self.backbone.decode(encoding)
+        restoration = self.restoration_loss(restored, batch.clean, batch.labels, self.progress)
         if self.backbone.segmentation_head is None:
             return StepResult(restoration)
         logits = self.backbone.segment(encoding)

@@ -17,6 +17,7 @@ from abair_pl.data.shards.sample import (
 )
 from abair_pl.data.streaming.archive import read_samples
 from abair_pl.data.streaming.sources import expand_shards
+from abair_pl.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,25 @@ def test_tiles_cover_the_photograph_and_overlap(built: Path) -> None:
         covered[top : top + height, left : left + width] += 1
     assert covered.min() == 1
     assert (covered > 1).mean() > 0.3
+
+
+def test_photographs_can_be_left_out_and_the_licence_says_what_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRAIN_PHOTOGRAPHS", ("motorcycle_left", "rocket"))
+    monkeypatch.setattr(module, "HELD_OUT_PHOTOGRAPHS", ("chelsea",))
+    for name, without in (("all", ()), ("licensed", ("motorcycle_left",))):
+        build_sample(tmp_path / name, dead_leaves=0, without=without)
+        train = tmp_path / name / "train"
+        photographs = {str(sample["__key__"]).split("-")[0] for sample in read_samples(expand_shards(str(train)))}
+        assert photographs == {"motorcycle_left", "rocket"} - set(without)
+        assert ("without naming a licence" in Manifest.read(train).licence) == (not without)
+
+
+def test_leaving_out_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown training photograph 'chelsea'"):
+        build_sample(tmp_path / "sample", without=["chelsea"])
+    assert not (tmp_path / "sample").exists()
 
 
 def test_measured_depth_is_far_where_disparity_is_small() -> None:

@@ -108,17 +108,19 @@ def synth(
     print(_summary(synthesize_shards(output, images, seed, samples_per_shard, workers, part), output, part))
 
 
-def sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
+def sample(output: Path, dead_leaves: int = 128, seed: int = 0, without: list[str] | None = None) -> None:
     """Build the sample of the demo: scikit-image's photographs and dead leaves, two photographs held out.
 
     Args:
         output: Folder for train/, val/ and heldout/.
         dead_leaves: Dead-leaves images among the training images.
         seed: The first one's seed.
+        without: Training photographs to leave out, such as motorcycle_left and motorcycle_right, whose licence is not
+            named.
     """
     from abair_pl.data.shards.sample import build_sample
 
-    build_sample(output, dead_leaves, seed)
+    build_sample(output, dead_leaves, seed, without or ())
     print(f"sample written to {output}")
 
 

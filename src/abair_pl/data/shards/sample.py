@@ -1,6 +1,7 @@
 """The sample that demo and tests train on: scikit-image's photographs and dead leaves, nothing downloaded."""
 
 import tempfile
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -14,20 +15,22 @@ from abair_pl.data.shards.build import build_shards
 from abair_pl.data.shards.dead_leaves import check_seed, encode_dead_leaves
 from abair_pl.data.shards.parallel import in_processes
 from abair_pl.data.shards.tiles import TILE_SUFFIX, Tiling, encode_tile, tile_key
-from abair_pl.errors import AbairError, ShardError
+from abair_pl.errors import AbairError, ShardError, unknown_name
 
-_COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", "motorcycle_left", "motorcycle_right")
+_STEREO_PAIR = ("motorcycle_left", "motorcycle_right")
+_COLOR = ("astronaut", "rocket", "hubble_deep_field", "retina", "ihc", *_STEREO_PAIR)
 _GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")  # the colour ones are few, and textures are textures
 TRAIN_PHOTOGRAPHS = (*_COLOR, *_GREY)
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
-_LICENCE = "photographs as scikit-image ships them, most of them CC0 or public domain; drawn images free of rights"
+_LICENCE = "scikit-image's photographs, CC0, public domain or without known restrictions; drawn images free of rights"
+_STEREO_LICENCE = "Middlebury's stereo pair, which scikit-image ships without naming a licence"
 _WITH_DEPTH = "motorcycle_left"
 _FOCAL_PX, _BASELINE_MM, _PRINCIPAL_POINTS_APART_PX = 994.978, 193.001, 31.086  # of the stereo pair, by scikit-image
 _TILING = Tiling(288, 96)
 _MAX_TILES = 12
 
 
-def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
+def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0, without: Collection[str] = ()) -> None:
     """Write ``train/`` and ``val/`` shards and the held-out photographs as ``heldout/*.png``.
 
     Photographs are cut into overlapping tiles.
@@ -36,28 +39,34 @@ def build_sample(output: Path, dead_leaves: int = 128, seed: int = 0) -> None:
         output: Folder to write to.
         dead_leaves: Number of dead-leaves images among the training images.
         seed: The first of their seeds, in [0, 2**53).
+        without: Training photographs to leave out, by name.
 
     Raises:
         ShardError: A number is out of bounds, or the output holds other shards.
+        InputError: A name is not that of a training photograph.
         AbairError: It cannot be written to.
     """
     check_seed(seed)
     if dead_leaves < 0:
         message = f"dead_leaves is {dead_leaves}; expected at least 0"
         raise ShardError(message)
+    for name in without:
+        if name not in TRAIN_PHOTOGRAPHS:
+            raise unknown_name(name, "training photograph", TRAIN_PHOTOGRAPHS)
+    names = [name for name in TRAIN_PHOTOGRAPHS if name not in without]
     try:
-        _build(output, range(seed, seed + dead_leaves))
+        _build(output, names, range(seed, seed + dead_leaves))
     except OSError as error:
         message = f"{output}: cannot be written ({error}); make room or choose another --output, and run it again"
         raise AbairError(message) from error
 
 
-def _build(output: Path, seeds: range) -> None:
+def _build(output: Path, names: Collection[str], seeds: range) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         train, val, held_out = Path(scratch, "train"), Path(scratch, "val"), output / "heldout"
         for folder in (train, val, held_out):
             folder.mkdir(parents=True, exist_ok=True)
-        for name in TRAIN_PHOTOGRAPHS:
+        for name in names:
             _save_tiles(load_photograph(name), train, name, load_depth() if name == _WITH_DEPTH else None)
         for name in HELD_OUT_PHOTOGRAPHS:
             photograph = load_photograph(name)
@@ -65,7 +74,8 @@ def _build(output: Path, seeds: range) -> None:
             _save_tiles(photograph, val, name)
         for file, data in in_processes(partial(encode_dead_leaves, TILE_SUFFIX), seeds, workers=0):
             (train / file).write_bytes(data)
-        build_shards(train, output / "train", samples_per_shard=32, licence=_LICENCE)
+        licence = f"{_LICENCE}; {_STEREO_LICENCE}" if set(_STEREO_PAIR) & set(names) else _LICENCE
+        build_shards(train, output / "train", samples_per_shard=32, licence=licence)
         build_shards(val, output / "val", samples_per_shard=4, licence=_LICENCE)
 
 
