@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from abair_pl.models.backbone import reflect_to_multiple
+from abair_pl.models.codec_traces import CODEC_TRACES, codec_traces
 from abair_pl.models.layers import ChannelNorm
 
 _VIEW_PX = 64
@@ -58,7 +59,8 @@ class Estimator(nn.Module):
 
     It looks at native-resolution crops of 64 pixels on a grid, where noise and blur show, and at the whole image
     reduced to 64 pixels, where haze and low light do; at both with a convolutional tower and by the statistics of
-    their frequency bands, which tell most degradations apart from the first training steps on.
+    their frequency bands, which tell most degradations apart from the first training steps on; and at the traces of
+    codecs in the whole image.
 
     Args:
         dim: Channels of the first stage.
@@ -70,6 +72,7 @@ class Estimator(nn.Module):
         self.texture = _Tower(dim)
         self.overview = _Tower(dim)
         features = 2 * (self.texture.features + BAND_FEATURES) + self.overview.features + BAND_FEATURES
+        features += CODEC_TRACES
         self.classify = nn.Sequential(nn.Linear(features, dim * 8), nn.GELU(), nn.Linear(dim * 8, labels))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -84,7 +87,8 @@ class Estimator(nn.Module):
         crops = native_crops(image)
         texture = _described(self.texture, crops.flatten(0, 1)).unflatten(0, crops.shape[:2])
         overview = _described(self.overview, F.adaptive_avg_pool2d(image, _VIEW_PX))
-        logits: Tensor = self.classify(torch.cat((texture.mean(dim=1), texture.amax(dim=1), overview), dim=1))
+        described = (texture.mean(dim=1), texture.amax(dim=1), overview, codec_traces(image))
+        logits: Tensor = self.classify(torch.cat(described, dim=1))
         return logits
 
 
