@@ -38,7 +38,7 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 	@echo 'rain haze noise blur low_light' | tr ' ' '\n' | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I DEGRADATION \
 	  $(FIT) --config configs/adapter.yaml $(SMALL) --model.degradation DEGRADATION \
 	  --model.init_from $(DEMO)/pretrain/bundle --model.save_to $(DEMO)/adapters/bundle \
-	  --model.adapter.rank 32 --model.adapter.alpha 32 --model.optimization.learning_rate 4e-3 \
+	  --model.adapter.rank 32 --model.adapter.alpha 32 --model.optimization.learning_rate 2e-3 \
 	  --trainer.max_steps 300 --trainer.enable_progress_bar false --trainer.default_root_dir $(DEMO)/adapters \
 	  --trainer.logger.save_dir $(DEMO)/adapters --trainer.logger.name DEGRADATION
 	$(FIT) --config configs/estimator.yaml $(SMALL) --model.init_from $(DEMO)/adapters/bundle \

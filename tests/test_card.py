@@ -44,6 +44,8 @@ def test_card_tells_what_each_phase_saw_and_its_licence(bundle: Bundle) -> None:
     text = with_facts(bundle, pretrain=pretrain, estimator={**data, "data_sources": {"photos": 1.0}})
     assert "| photos | clean | CC0-1.0 | pretrain 75%, estimator 100% |" in text
     assert "| https://host/a.tar | not recorded | not recorded | pretrain 25% |" in text
+    same = with_facts(bundle, pretrain=pretrain, estimator={**data, "data_sources": {"photos": 0.75}})
+    assert "| photos | clean | CC0-1.0 | 75% in every phase |" in same
 
 
 def test_card_shows_figures_and_limits(bundle: Bundle) -> None:

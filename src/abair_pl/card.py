@@ -83,16 +83,23 @@ def _others(facts: Mapping[str, Any]) -> str:
 
 def _data(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """What each phase was trained on, where that is known."""
-    used: dict[tuple[str, str, str], list[str]] = {}
+    used: dict[tuple[str, str, str], dict[str, str]] = {}
     for phase, facts in provenance.items():
         shares, layouts, licences = (by_source(facts, name) for name in _DATA)
         for source, share in shares.items():
             row = (source, str(layouts.get(source, "not recorded")), str(licences.get(source, "not recorded")))
-            used.setdefault(row, []).append(f"{phase} {number(share):.0%}")
+            used.setdefault(row, {})[phase] = f"{number(share):.0%}"
     if not used:
         return []
-    rows = [f"| {' | '.join(map(cell, row))} | {cell(', '.join(shares))} |" for row, shares in used.items()]
+    rows = [f"| {' | '.join(map(cell, row))} | {cell(_shares(of, len(provenance)))} |" for row, of in used.items()]
     return ["## Data", "", "| source | kind | licence | share of what a phase saw |", "|---|---|---|---|", *rows, ""]
+
+
+def _shares(of: Mapping[str, str], phases: int) -> str:
+    """The shares by phase, or the one of all phases."""
+    if 1 < phases == len(of) and len(set(of.values())) == 1:
+        return f"{next(iter(of.values()))} in every phase"
+    return ", ".join(f"{phase} {share}" for phase, share in of.items())
 
 
 def _licence(source: str) -> str:
