@@ -104,6 +104,18 @@ def test_what_the_driver_repeats_is_what_the_package_has(part: Callable[[str], A
     assert set(settings["degradations"]) <= set(BUILT_IN)
 
 
+def test_what_ships_and_its_log_are_of_these_settings(part: Callable[[str], Any], tmp_path: Path) -> None:
+    steps = {phase.name: phase.steps for phase in part("phases").phases(tmp_path / "out", RECIPE, 1.0)}
+    made = json.loads((ROOT / "src" / "abair_pl" / "weights" / "config.json").read_text())["provenance"]
+    assert {name: facts["steps"] for name, facts in made.items()} == steps
+    with (ROOT / "docs" / "weights" / "training-log.csv").open() as stream:
+        logged = {row["phase"]: int(row["step"]) + 1 for row in csv.DictReader(stream)}
+    assert logged == steps
+    facts = json.loads((ROOT / "docs" / "weights" / "training.json").read_text())
+    assert {name: phase["steps"] for name, phase in facts["phases"].items()} == steps
+    assert facts["budget"] == 1.0
+
+
 def test_a_tenth_of_the_budget_is_a_tenth_of_the_steps(part: Callable[[str], Any], toy: Path, tmp_path: Path) -> None:
     text = (toy / "pretrain.yaml").read_text().replace("schedule_steps: 8", "schedule_steps: 200")
     (toy / "pretrain.yaml").write_text(text.replace("val_check_interval: 4", "val_check_interval: 100  # often"))
