@@ -45,10 +45,22 @@ def test_the_card_shows_the_means(results: Path, bundle_copy: Path, capsys: pyte
     card = (bundle_copy / "README.md").read_text()
     assert card == model_card(config.values())
     tasks = json.loads(results.read_text())["tasks"]
-    assert config.figures["suites"]["a suite"]["Kodak24 at 50"].keys() == {"input", "as soft"}, "there is no oracle"
+    assert config.figures["suites"]["a suite"]["Denoising, Kodak24 at 50"].keys() == {"input", "as soft"}, (
+        "there is no oracle"
+    )
     shown = tasks["two"]["methods"]["soft"]
     assert f"{shown['psnr']:.2f} / {shown['ssim']:.3f}" in card
-    assert f"| Kodak24 at 15 | {tasks['one']['input']['psnr']:.2f} / " in card.replace("*", "")
+    assert f"| Denoising, Kodak24 at 15 | {tasks['one']['input']['psnr']:.2f} / " in card.replace("*", "")
+
+
+def test_tasks_of_one_data_set_have_a_row_each(results: Path, bundle_copy: Path, tmp_path: Path) -> None:
+    values = json.loads(results.read_text())
+    for name, task in values["tasks"].items():
+        task.update(title=f"Task {name}", dataset="Kodak24")
+    (tmp_path / "results.json").write_text(json.dumps(values))
+    assert run("bundle", "figures", bundle_copy, tmp_path / "results.json") == 0
+    rows = list(read_config(bundle_copy).figures["suites"]["a suite"])
+    assert rows == ["Task one, Kodak24", "Task two, Kodak24"]
 
 
 def test_several_files_are_in_order_and_replace_those_before(results: Path, bundle_copy: Path, tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def _suite(file: Path, backbone: str) -> tuple[str, dict[str, dict[str, list[flo
         values = json.loads(file.read_bytes())
         title, measured = str(values["suite"]), str(values["facts"].get(_MAIN))
         titles = {name: str(method["title"]) for name, method in values["methods"].items()}
-        tasks = {task["dataset"]: _row(task, titles) for task in values["tasks"].values() if task["methods"]}
+        measured_on = [task for task in values["tasks"].values() if task["methods"]]
+        tasks = {f"{task['title']}, {task['dataset']}": _row(task, titles) for task in measured_on}
     except _DAMAGE as error:
         message = f"{file} cannot be read ({reason(error)}); expected the results.json of abair-pl benchmark"
         raise InputError(message) from error

@@ -118,5 +118,6 @@ def test_sample_passes_its_options_on(
     calls: list[tuple[object, ...]] = []
     monkeypatch.setattr("abair_pl.data.shards.sample.build_sample", lambda *arguments: calls.append(arguments))
     commands.sample(tmp_path, dead_leaves=3, seed=9)
-    assert calls == [(tmp_path, 3, 9)]
+    commands.sample(tmp_path, without=["rocket"])
+    assert calls == [(tmp_path, 3, 9, ()), (tmp_path, 128, 0, ["rocket"])]
     assert str(tmp_path) in capsys.readouterr().out
