@@ -61,7 +61,7 @@ def test_the_floors_of_the_loss_follow_the_schedule(nano: str, tmp_path: Path) -
     assert module.hparams["loss_floors"] == [0.05, 0.005], "a checkpoint with other floors is not resumed"
     assert module.progress == 0.0
     for step, progress in ((25, 0.25), (200, 1.0)):
-        module.trainer = Mock(global_step=step)
+        module.trainer = Mock(global_step=step, estimated_stepping_batches=10)
         assert module.progress == progress
 
 

@@ -147,7 +147,7 @@ class RestorationModule(ResumableModule):
         """Share of the schedule of the learning rate that is done, in [0, 1]; 0 without a trainer."""
         if self._trainer is None:
             return 0.0
-        return min(self.global_step / (self.optimization.schedule_steps or self._steps_of_the_run), 1.0)
+        return min(self.global_step / self.optimization.steps_of_schedule(self._steps_of_the_run), 1.0)
 
     @property
     def _steps_of_the_run(self) -> int:

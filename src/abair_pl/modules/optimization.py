@@ -49,6 +49,10 @@ class OptimizationConfig:
             message = f"schedule_steps is {self.schedule_steps}; expected at least 1, or none for the steps of the run"
             raise InputError(message)
 
+    def steps_of_schedule(self, steps_of_run: int) -> int:
+        """Steps over which everything that follows the schedule goes, in a run of so many."""
+        return self.schedule_steps or steps_of_run
+
 
 def optimizer_and_schedule(
     config: OptimizationConfig, parameters: Iterable[tuple[str, nn.Parameter]], total_steps: int
@@ -60,7 +64,7 @@ def optimizer_and_schedule(
         parameters: With their names; those that need no gradient are left out.
         total_steps: Optimizer steps of the run.
     """
-    total_steps = config.schedule_steps or total_steps
+    total_steps = config.steps_of_schedule(total_steps)
     trained = [(name, p) for name, p in parameters if p.requires_grad]
     groups = [
         {"params": [p for name, p in trained if _is_decayed(name, p) == decayed], "weight_decay": decay}
