@@ -14,6 +14,7 @@ from abair_pl.cli import main
 from abair_pl.data.datamodule import RestorationDataModule
 from abair_pl.data.synthesis import Synthesis, SynthesisConfig
 from abair_pl.degradations import Composite, RandomDefocus, RandomGaussianNoise, RandomHaze, Synthesizer
+from abair_pl.degradations.jpeg_codec import jpeg_round_trip
 from abair_pl.errors import InputError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -111,6 +112,17 @@ class TestDial:
         with pytest.raises(InputError, match=r"^severity is .* with severity_steps .*; expected 0 <= low <= high <= 1"):
             SynthesisConfig(**settings)
 
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"file_probability": 1.5}, r"^file_probability is 1.5; expected a share"),
+            ({"file_quality": (0.0, 90.0)}, r"^file_quality is \(0.0, 90.0\); expected both ends within \[1, 100\]"),
+        ],
+    )
+    def test_files_that_cannot_be_are_refused(self, settings: dict[str, Any], said: str) -> None:
+        with pytest.raises(InputError, match=said):
+            SynthesisConfig(**settings)
+
 
 class TestOperators:
     def test_a_text_replaces_the_built_in_of_its_name(self, photos: PhotoBatch) -> None:
@@ -180,6 +192,27 @@ class TestTraining:
         assert torch.equal(batch.shares, expected.shares)
         assert batch.keys == photos.keys
         assert torch.equal(batch.valid, photos.valid)
+
+    def test_some_images_are_stored_as_files_and_keep_their_labels(self, photos: PhotoBatch) -> None:
+        config = SynthesisConfig(clean_probability=0.5, file_probability=0.5, file_quality=(80.0, 80.0))
+        plain = Synthesis(replace(config, file_probability=0.0), ["noise"]).training(photos, 0)
+        some = Synthesis(config, ["noise"]).training(photos, 0)
+        stored = (some.degraded != plain.degraded).flatten(1).any(dim=1)
+        assert 0 < int(stored.sum()) < len(stored)
+        expected = jpeg_round_trip(plain.degraded[stored], torch.full((int(stored.sum()),), 80.0))
+        assert torch.equal(some.degraded[stored], expected)
+        assert (stored & (plain.labels[:, 0, 0] == 0)).any(), "clean ones among them"
+        assert torch.equal(some.labels, plain.labels)
+        assert torch.equal(some.shares, plain.shares)
+        assert torch.equal(some.clean, plain.clean)
+
+    def test_which_are_stored_depends_on_the_samples_seed_alone(self, photos: PhotoBatch) -> None:
+        synthesis = Synthesis(SynthesisConfig(file_probability=0.5), ["noise"])
+        whole = synthesis.training(photos, 0).degraded
+        part = replace(
+            photos, clean=photos.clean[3:], keys=photos.keys[3:], seeds=photos.seeds[3:], valid=photos.valid[3:]
+        )
+        assert torch.equal(synthesis.training(part, 0).degraded, whole[3:])
 
     def test_composites_without_all_their_members_are_left_out_and_named(self, photos: PhotoBatch) -> None:
         composites = ["rain+haze", "blur+noise", "rain+noise"]

@@ -3,6 +3,7 @@
 import zlib
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,10 @@ from abair_pl.degradations import (
     resolve_composites,
     resolve_degradations,
 )
-from abair_pl.degradations.random import combine
+from abair_pl.degradations.base import limited, within
+from abair_pl.degradations.jpeg_codec import jpeg_round_trip
+from abair_pl.degradations.random import combine, unit_draws
+from abair_pl.degradations.transfer import moved
 from abair_pl.errors import InputError
 
 _FIRST_REACH = 0.3  # of the range of severities, where a curriculum begins
@@ -38,6 +42,9 @@ class SynthesisConfig:
             those not named have 1.
         severity: Part of each operator's range of severities that is drawn from.
         severity_steps: Optimizer steps over which its upper end rises to where it is, from three tenths of the way.
+        file_probability: Share of the images, clean ones among them, that are stored as JPEG after all else and keep
+            their labels: nearly all photographs of rain or haze come as such files, and that is no second damage.
+        file_quality: Range of libjpeg's quality of these files, 1 to 100.
     """
 
     operators: list[str | Degradation] = field(default_factory=list)
@@ -50,8 +57,14 @@ class SynthesisConfig:
     frequencies: dict[str, float] = field(default_factory=dict)
     severity: Range = (0.0, 1.0)
     severity_steps: int = 0
+    file_probability: float = 0.0
+    file_quality: Range = (75.0, 95.0)
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.file_probability <= 1.0:
+            message = f"file_probability is {self.file_probability}; expected a share within [0, 1]"
+            raise InputError(message)
+        limited("file_quality", self.file_quality, 1, 100)
         if not 0.0 <= self.severity[0] <= self.severity[1] <= 1.0 or self.severity_steps < 0:
             message = (
                 f"severity is {self.severity} with severity_steps {self.severity_steps}; "
@@ -123,7 +136,8 @@ class Synthesis:
         clean = _unit(batch.clean)
         plan = self.synthesizer.plan(batch.seeds, dial=self.config.dial(step))
         made = self.synthesizer(clean, plan, batch.depth)
-        return RestorationBatch(clean, made.degraded, made.labels, made.shares, batch.keys, batch.valid)
+        degraded = self._stored(made.degraded, batch.seeds)
+        return RestorationBatch(clean, degraded, made.labels, made.shares, batch.keys, batch.valid)
 
     def evaluation(self, batch: PhotoBatch) -> RestorationBatch:
         """Degrade each photograph once with every degradation, over the whole image; pairs are passed on."""
@@ -148,6 +162,17 @@ class Synthesis:
         clean = _unit(batch.clean)
         degraded = clean if batch.degraded is None else _unit(batch.degraded)
         return self._labelled(batch, clean, degraded, 0)
+
+    def _stored(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """The images, some of which have been JPEG files in between."""
+        draws = unit_draws(seeds.numpy(), ["file", "file/quality"])
+        rows = np.flatnonzero(draws[:, 0] < self.config.file_probability)
+        if not len(rows):
+            return images
+        quality = np.round(within(self.config.file_quality, draws[rows, 1])).astype(np.float32)
+        at = moved({"rows": torch.from_numpy(rows), "quality": torch.from_numpy(quality)}, images.device)
+        stored = jpeg_round_trip(images.index_select(0, at["rows"]), at["quality"])
+        return images.index_copy(0, at["rows"], stored)
 
     def _pairs(self, batch: PhotoBatch, degraded: Tensor) -> RestorationBatch:
         if len(self.degradations) > 1:
