@@ -100,7 +100,7 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
             "layouts": commands.layouts,
         }
     if command == "restore":
-        from abair_pl.restore_command import restore_files
+        from abair_pl.restoring.command import restore_files
 
         return {"": restore_files}
     if command == "evaluate":

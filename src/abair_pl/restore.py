@@ -1,7 +1,7 @@
 """Restore photographs with a bundle."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,14 +13,12 @@ from torch import Tensor
 
 from abair_pl.bundle import Bundle, shipped_bundle
 from abair_pl.errors import ImageError, InputError, unknown_name
-from abair_pl.images import to_8bit
+from abair_pl.images import to_8bit, to_pixels
+from abair_pl.memory import fitting_tile_px, is_out_of_memory, smaller_tile_px
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.estimator import Estimator
 from abair_pl.models.weights import BLEND_MODES, IMAGE_BLENDS, blend_weights, fixed_weights, keep_clean, pixel_weights
 from abair_pl.tiling import Tiling, restore_large
-
-MIN_SIDE_PX = 8
-"""Below this there is nothing to restore from."""
 
 ESTIMATED_BLENDS = ("one_hot", "soft")
 """Blends whose weights come from the estimator, which may find that no adapter fits."""
@@ -56,8 +54,11 @@ class Abair:
     Args:
         bundle: The bundle.
         device: ``auto`` takes a GPU where there is one.
-        tile_px: Images with a longer side are done in tiles of this side.
+        tile_px: Images with a longer side are done in tiles of this side; :func:`fitting_tile_px` if left out.
         overlap_px: How far neighbouring tiles reach into each other.
+
+    Attributes:
+        tile_px: As given; smaller after memory has run out, and so is ``overlap_px``.
 
     Raises:
         BundleError: The bundle is damaged.
@@ -67,7 +68,7 @@ class Abair:
         self,
         bundle: Bundle,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        tile_px: int = 512,
+        tile_px: int | None = None,
         overlap_px: int = 192,
     ) -> None:
         check_device(device)
@@ -84,7 +85,7 @@ class Abair:
         cls,
         path: Path | str | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
-        tile_px: int = 512,
+        tile_px: int | None = None,
         overlap_px: int = 192,
     ) -> Self:
         """Open a bundle.
@@ -177,7 +178,7 @@ class Abair:
             ``(B, 3, H, W)`` in [0, 1] on the CPU.
         """
         here = weights.to(self.device)
-        if self._tiling.fits(images):
+        if self._tiling(images).fits(images):
             return self._through(images, lambda batch: self.restorer(batch, here)).clamp_(0.0, 1.0)
         pairs = list(zip(images.split(1), here.split(1), strict=True))
         if len(pairs) > 1:
@@ -218,27 +219,43 @@ class Abair:
     @torch.inference_mode()
     def restore(
         self,
-        image: Image.Image | NDArray[np.uint8] | Tensor,
+        image: Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Tensor,
         blend: str = "soft",
         weights: Mapping[str, float] | None = None,
         with_labels: bool = True,
+        strength: float = 1.0,
     ) -> Result:
         """Restore one image; what ``soft``, ``one_hot`` and ``pixel`` find clean stays as it is.
 
+        Where memory runs out, it is tried again with tiles of half the side.
+
         Args:
-            image: A PIL image, ``(H, W, 3)`` 8-bit RGB, or ``(3, H, W)`` float RGB in [0, 1].
+            image: A PIL image, ``(H, W, 3)`` 8-bit or 16-bit RGB, or ``(3, H, W)`` float RGB in [0, 1].
             blend: ``soft``, ``one_hot``, ``pixel``, ``sum``, ``average``, ``none``, or the name of an adapter.
             weights: Weights by name instead; adapters that are not named get 0.
             with_labels: Also run the segmentation head, where there is one.
+            strength: From 0, the image as it is, to 1, all that the network changes.
 
         Raises:
-            ImageError: The image has another shape, or is too small.
-            InputError: There is no such blend or adapter.
+            ImageError: The image has another shape, or there is too little memory for it.
+            InputError: There is no such blend or adapter, or the strength is not in [0, 1].
         """
-        pixels = _as_tensor(image)[None]
-        if min(pixels.shape[2:]) < MIN_SIDE_PX:
-            message = f"image of {pixels.shape[3]} x {pixels.shape[2]} pixels; expected at least {MIN_SIDE_PX} a side"
-            raise ImageError(message)
+        if not 0.0 <= strength <= 1.0:
+            message = f"strength is {strength:g}; expected 0 (the image as it is) to 1 (all that the network changes)"
+            raise InputError(message)
+        pixels = to_pixels(image)[None]
+        while True:
+            try:
+                result = self._restored(pixels, blend, weights, with_labels)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._take_smaller_tiles(pixels)  # where the error holds no more of what filled the memory
+        return result if strength == 1.0 else replace(result, restored=torch.lerp(pixels[0], result.restored, strength))
+
+    def _restored(self, pixels: Tensor, blend: str, weights: Mapping[str, float] | None, with_labels: bool) -> Result:
+        """What :meth:`restore` finds for ``(1, 3, H, W)``; the estimator is asked once, for all of the image."""
         if weights is None and blend == "pixel":
             restored, chosen, unknown = self.restore_pixelwise(pixels)
         else:
@@ -252,15 +269,29 @@ class Abair:
             labels = self._through(pixels, self.restorer.segment)[0].argmax(dim=0).cpu()
         return Result(restored[0], dict(zip(self.names, chosen[0].tolist(), strict=True)), labels, bool(unknown))
 
-    @property
-    def _tiling(self) -> Tiling:
-        return Tiling(self.tile_px, self.overlap_px, self.restorer.backbone.window_stride_px)
+    def _take_smaller_tiles(self, image: Tensor) -> None:
+        tiling = self._tiling(image)
+        smaller = smaller_tile_px(min(tiling.tile_px, max(image.shape[2:])), tiling.stride_px)
+        if smaller is None:
+            size = f"{image.shape[3]} x {image.shape[2]} pixels"
+            message = f"too little memory for {size}, even in small tiles; close other programs, or scale it down"
+            raise ImageError(message)
+        self.tile_px, self.overlap_px = smaller, min(self.overlap_px, smaller * 3 // 8)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _tiling(self, images: Tensor) -> Tiling:
+        chosen = self.tile_px
+        if chosen is None:
+            chosen = fitting_tile_px(images.shape, self.bundle.config.architecture, self.device)
+        return Tiling(chosen, self.overlap_px, self.restorer.backbone.window_stride_px)
 
     def _through(self, image: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
         """An image through a function of parts of it on the device: at once, or in tiles."""
-        if self._tiling.fits(image):
+        tiling = self._tiling(image)
+        if tiling.fits(image):
             return run(image.to(self.device, memory_format=torch.channels_last)).float().cpu()
-        return restore_large(self.restorer, image, run, self._tiling, self.device)
+        return restore_large(self.restorer, image, run, tiling, self.device)
 
 
 def check_device(device: str) -> None:
@@ -268,17 +299,3 @@ def check_device(device: str) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         message = "no CUDA device here; expected --device cpu or auto"
         raise InputError(message)
-
-
-def _as_tensor(image: Image.Image | NDArray[np.uint8] | Tensor) -> Tensor:
-    if isinstance(image, Image.Image):
-        image = np.asarray(image.convert("RGB"))
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            message = f"array of shape {image.shape} and type {image.dtype}; expected (H, W, 3) uint8 RGB"
-            raise ImageError(message)
-        return torch.from_numpy(image.copy()).permute(2, 0, 1).float().div_(255.0)  # it may be read-only or flipped
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
-        message = f"tensor of shape {tuple(image.shape)} and type {image.dtype}; expected (3, H, W) float RGB in [0, 1]"
-        raise ImageError(message)
-    return image.float()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ExifTags import Base as Exif
 
 from abair_pl.errors import ImageError, ShardError
 from abair_pl.plain_json import parse_json
@@ -30,8 +31,12 @@ _DAMAGE = (  # what PIL raises at damaged files, as fuzzing shows
     *(OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
     *(EOFError, MemoryError, RuntimeError, struct.error),
 )
+_WHITE = {"F": 1.0, "L": 255.0}  # by mode; of all others, 65535
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF")  # JPEG is MPO too; of EPS, PIL would start Ghostscript
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL refuses twice as many, which by its own default is less than ours
+
+ORIENTATION = "orientation"
+"""Where the ``info`` of an opened image has the EXIF orientation that was applied to it."""
 
 Sample = dict[str, Any]
 
@@ -59,7 +64,7 @@ def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
         name: What to call it in errors.
 
     Yields:
-        The image, whose pixels have been read.
+        The image, whose pixels have been read; ``info["orientation"]`` is the EXIF orientation that was applied.
 
     Raises:
         ImageError: It is no image, is cut short, or holds more than 200 megapixels.
@@ -72,7 +77,9 @@ def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
             with _silence():
                 image.load()
                 with suppress(Exception):  # PIL's errors at a damaged EXIF block are of a dozen kinds
+                    orientation = image.getexif().get(Exif.Orientation, 1)
                     ImageOps.exif_transpose(image, in_place=True)
+                    image.info[ORIENTATION] = orientation
             yield image
     except Image.DecompressionBombError as error:
         raise _too_large(name, f"more than {2 * MAX_PIXELS // 10**6} megapixels") from error
@@ -113,16 +120,24 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Grey of more than 8 bits, which PIL would clip, is scaled: integers from [0, 65535], floats from [0, 1].
     """
-    if image.mode.startswith(("I", "F")):
-        shades = _shades(image, 1.0 if image.mode == "F" else 65535.0)
+    if is_deep_grey(image):
+        shades = to_shades(image)
         image = Image.fromarray(np.rint(np.multiply(shades, 255.0, out=shades), out=shades).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _shades(image: Image.Image, top: float) -> NDArray[np.float32]:
-    """``(H, W)`` in [0, 1], of which 1 stands for ``top``; in one array, since a large image fills the memory."""
+def is_deep_grey(image: Image.Image) -> bool:
+    """Whether an image is grey of more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def to_shades(image: Image.Image) -> NDArray[np.float32]:
+    """A grey image as ``(H, W)`` in [0, 1]; in one array, since a large image fills the memory.
+
+    1 stands for the largest number of its 8 or 16 bits; floats are taken as they are.
+    """
     shades = np.array(image, dtype=np.float32)
-    np.divide(np.nan_to_num(shades, copy=False), np.float32(top), out=shades)
+    np.divide(np.nan_to_num(shades, copy=False), np.float32(_WHITE.get(image.mode, 65535.0)), out=shades)
     return np.clip(shades, 0.0, 1.0, out=shades)
 
 
@@ -160,7 +175,7 @@ def decode_depth(data: bytes, name: str) -> NDArray[np.float32]:
         if image.mode != "L" and not image.mode.startswith("I"):
             message = f"{name}: an image of mode {image.mode}; expected depth as grey of 8 or 16 bits"
             raise ImageError(message)
-        return _shades(image, 255.0 if image.mode == "L" else 65535.0)
+        return to_shades(image)
 
 
 def decode_sample(sample: Mapping[str, Any]) -> Sample:

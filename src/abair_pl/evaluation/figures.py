@@ -9,10 +9,12 @@ from torch import Tensor
 from abair_pl.evaluation.table import TITLES
 from abair_pl.images import to_8bit
 from abair_pl.metrics import psnr
+from abair_pl.palette import LABEL_COLORS
 
 MARGIN_PX = 8
 TEXT_PX = 22
 FONT_PX = 15
+_LEGEND_SQUARE_PX = 14
 _CELL_PX = 300
 
 
@@ -34,6 +36,21 @@ def captioned_grid(rows: Sequence[Sequence[tuple[str, Image.Image]]], cell_px: t
             draw.text((left, top), caption, fill="black", font=font)
             sheet.paste(picture, (left, top + TEXT_PX))
     return sheet
+
+
+def with_legend(sheet: Image.Image, names: Sequence[str]) -> Image.Image:
+    """A sheet with a line below it that shows each label's colour; ``names`` in the order of the labels."""
+    longer = Image.new("RGB", (sheet.width, sheet.height + TEXT_PX), "white")
+    longer.paste(sheet, (0, 0))
+    draw, font = ImageDraw.Draw(longer), ImageFont.load_default(FONT_PX)
+    left, top = MARGIN_PX, sheet.height
+    for label, name in enumerate(names):
+        right, bottom = left + _LEGEND_SQUARE_PX, top + _LEGEND_SQUARE_PX
+        color = tuple(LABEL_COLORS[label % len(LABEL_COLORS)].tolist())
+        draw.rectangle((left, top, right, bottom), fill=color, outline="black")
+        draw.text((right + MARGIN_PX, top - 1), name, fill="black", font=font)
+        left = right + 3 * MARGIN_PX + round(draw.textlength(name, font=font))
+    return longer
 
 
 def centered(image: Tensor, cell_px: tuple[int, int]) -> Tensor:

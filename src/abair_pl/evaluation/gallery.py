@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from abair_pl.degradations import BUILT_IN, AnyDegradation, Composite, Degradation, Synthesizer
-from abair_pl.evaluation.figures import FONT_PX, MARGIN_PX, TEXT_PX, captioned_grid, centered
+from abair_pl.evaluation.figures import captioned_grid, centered, with_legend
 from abair_pl.evaluation.protocols import PROTOCOLS
 from abair_pl.images import to_8bit
-from abair_pl.palette import LABEL_COLORS, paint_labels
+from abair_pl.palette import paint_labels
 
 SEVERITIES = (0.1, 0.5, 0.9)
 _CELL_PX = (264, 176)
 _SAMPLE_PX = (312, 208)
-_LEGEND_SQUARE_PX = 14
 
 
 def every_operator() -> list[Degradation]:
@@ -97,7 +96,7 @@ def cutmix_sheet(
         cells.append(("degraded", to_8bit(degraded).resize(size, Image.Resampling.LANCZOS)))
         cells.append((caption, Image.fromarray(paint_labels(labels)).resize(size, Image.Resampling.NEAREST)))
     rows = [cells[start : start + 2 * columns] for start in range(0, len(cells), 2 * columns)]
-    return _with_legend(captioned_grid(rows, cell_px), names)
+    return with_legend(captioned_grid(rows, cell_px), names)
 
 
 def _stages(degradation: AnyDegradation, photograph: Tensor, severity: float, seed: int) -> list[tuple[str, Tensor]]:
@@ -123,18 +122,3 @@ def _decibels(image: Tensor, reference: Tensor) -> str:
 def _sheet(rows: Sequence[Sequence[tuple[str, Tensor]]], cell_px: tuple[int, int]) -> Image.Image:
     pictures = [[(caption, to_8bit(centered(image, cell_px))) for caption, image in row] for row in rows]
     return captioned_grid(pictures, cell_px)
-
-
-def _with_legend(sheet: Image.Image, names: Sequence[str]) -> Image.Image:
-    """The sheet with a line below it that shows each label's colour."""
-    longer = Image.new("RGB", (sheet.width, sheet.height + TEXT_PX), "white")
-    longer.paste(sheet, (0, 0))
-    draw, font = ImageDraw.Draw(longer), ImageFont.load_default(FONT_PX)
-    left, top = MARGIN_PX, sheet.height
-    for label, name in enumerate(names):
-        right, bottom = left + _LEGEND_SQUARE_PX, top + _LEGEND_SQUARE_PX
-        color = tuple(LABEL_COLORS[label % len(LABEL_COLORS)].tolist())
-        draw.rectangle((left, top, right, bottom), fill=color, outline="black")
-        draw.text((right + MARGIN_PX, top - 1), name, fill="black", font=font)
-        left = right + 3 * MARGIN_PX + round(draw.textlength(name, font=font))
-    return longer

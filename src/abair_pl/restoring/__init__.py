@@ -1,0 +1,1 @@
+"""``abair-pl restore``: photographs in, photographs out."""
