@@ -116,11 +116,11 @@ def test_text_file_named_png(capfd: pytest.CaptureFixture[str], bundle_path: Pat
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_one_pixel(capfd: pytest.CaptureFixture[str], bundle_path: Path, tmp_path: Path) -> None:
+def test_one_pixel(bundle_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     Image.new("RGB", (1, 1)).save(path)
-    command = ["restore", str(path), "--output", str(tmp_path / "out"), "--bundle", str(bundle_path)]
-    fails_in_one_line(command, capfd, "one.png", "1 x 1", "at least")
+    assert main(["restore", str(path), "--output", str(tmp_path / "out"), "--bundle", str(bundle_path)]) == 0
+    assert Image.open(tmp_path / "out" / "one.png").size == (1, 1)
 
 
 def test_unknown_degradation_in_yaml(capfd: pytest.CaptureFixture[str], fit: list[str], tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from abair_pl.errors import BundleError, ImageError, InputError
 from abair_pl.models.calibration import energy_score
@@ -170,11 +172,97 @@ def test_images_of_a_batch_larger_than_a_tile_are_done_one_by_one(bundle_path: P
     torch.testing.assert_close(model.restore_tensor(images, weights), torch.cat(alone))
 
 
-@pytest.mark.parametrize("shape", [(3, 7, 40), (3, 40, 7)])
-def test_too_small_images_are_refused(model: Abair, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ImageError, match=f"image of {shape[2]} x {shape[1]} pixels; expected at least 8"):
-        model.restore(torch.rand(shape))
-    assert model.restore(torch.rand(3, 8, 8)).restored.shape == (3, 8, 8)
+@pytest.mark.parametrize("shape", [(3, 1, 1), (3, 1, 40), (3, 40, 7)])
+@pytest.mark.parametrize("blend", ["soft", "pixel", "none"])
+def test_images_may_be_as_small_as_a_pixel(model: Abair, shape: tuple[int, ...], blend: str) -> None:
+    result = model.restore(torch.rand(shape), blend)
+    assert result.restored.shape == shape
+    assert result.restored.isfinite().all()
+    assert result.labels is not None
+    assert result.labels.shape == shape[1:]
+
+
+def test_strength_is_linear_between_the_image_and_what_is_restored(model: Abair) -> None:
+    image = torch.rand(3, 40, 56)
+    full, half, none = (model.restore(image, "rain", strength=strength).restored for strength in (1.0, 0.5, 0.0))
+    assert torch.equal(full, model.restore(image, "rain").restored)
+    assert torch.equal(none, image)
+    assert not torch.equal(full, image)
+    torch.testing.assert_close(half, (image + full) / 2.0)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
+def test_an_impossible_strength_is_refused(model: Abair, photograph: Image.Image, strength: float) -> None:
+    with pytest.raises(InputError, match=f"strength is {strength:g}; expected 0"):
+        model.restore(photograph, strength=strength)
+
+
+@pytest.mark.parametrize("blend", ["soft", "one_hot"])
+def test_the_estimator_is_asked_once_for_an_image_of_many_tiles(
+    bundle_path: Path, blend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Abair.from_pretrained(bundle_path, "cpu", tile_px=64, overlap_px=16)
+    estimate, asked = model.estimate, []
+
+    def listen(images: Tensor) -> tuple[Tensor, Tensor]:
+        asked.append(images)
+        return estimate(images)
+
+    monkeypatch.setattr(model, "estimate", listen)
+    image = torch.rand(3, 120, 90)
+    model.restore(image, blend)
+    assert [images.shape for images in asked] == [(1, 3, 120, 90)]
+    assert torch.equal(asked[0][0], image)
+
+
+@pytest.fixture
+def scarce(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Exception], Abair]:
+    """``scarce(largest_px, error)``: a model that raises the error at parts with a longer side."""
+    model = Abair.from_pretrained(bundle_path, "cpu")
+    forward = model.restorer.forward
+
+    def make(largest_px: int, error: Exception) -> Abair:
+        def limited(degraded: Tensor, weights: Tensor | None) -> Tensor:
+            if max(degraded.shape[2:]) > largest_px:
+                raise error
+            return forward(degraded, weights)
+
+        monkeypatch.setattr(model.restorer, "forward", limited)
+        return model
+
+    return make
+
+
+@pytest.mark.parametrize("blend", ["rain", "pixel"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+        MemoryError(),
+    ],
+)
+def test_where_memory_runs_out_tiles_become_smaller(
+    scarce: Callable[[int, Exception], Abair], bundle_path: Path, error: Exception, blend: str
+) -> None:
+    image = torch.rand(3, 300, 280)
+    model = scarce(160, error)
+    restored = model.restore(image, blend).restored
+    assert (model.tile_px, model.overlap_px) == (150, 56)
+    given = Abair.from_pretrained(bundle_path, "cpu", tile_px=150, overlap_px=56)
+    torch.testing.assert_close(restored, given.restore(image, blend).restored)
+
+
+def test_too_little_memory_for_any_tile_is_an_error_of_the_image(
+    scarce: Callable[[int, Exception], Abair],
+) -> None:
+    with pytest.raises(ImageError, match="too little memory for 280 x 300 pixels, even in small tiles; close"):
+        scarce(20, MemoryError()).restore(torch.rand(3, 300, 280), "rain")
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(scarce: Callable[[int, Exception], Abair]) -> None:
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        scarce(20, RuntimeError("sizes do not match")).restore(torch.rand(3, 40, 40), "rain")
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (1, 40, 40), (1, 3, 40, 40)])

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.ExifTags import Base as Exif
 from torch import nn
 
 from abair_pl.bundle import Bundle, save_adapter, save_backbone, save_estimator
+from abair_pl.images.sixteen_bit import encode_png, write_tiff
 from abair_pl.models.adapters import AdapterMethod, ConvLoRA, LoRA, VeRA, attach_adapter
 from abair_pl.models.backbone import Backbone
 from abair_pl.models.estimator import Estimator
@@ -66,8 +68,17 @@ def photographs() -> dict[str, bytes]:
         image = colour.convert("1") if compression == "group4" else colour
         files[f"{compression}.tiff"] = _saved(image, "TIFF", compression=compression, exif=exif)
     files["grey16.tiff"] = _saved(grey16, "TIFF")
+    deep = np.asarray(clear).astype(np.uint16) * 257
+    files["clear16.png"] = encode_png(deep, None, exif.tobytes())
+    files["clear16.tiff"] = _deep_tiff(deep, exif)
     files["float.tiff"] = _saved(Image.fromarray((x / SIDE_PX).astype(np.float32)), "TIFF")
     return files
+
+
+def _deep_tiff(samples: NDArray[np.uint16], exif: Image.Exif) -> bytes:
+    stream = io.BytesIO()
+    write_tiff(stream, samples, None, exif.tobytes())
+    return stream.getvalue()
 
 
 def archives() -> dict[str, bytes]:

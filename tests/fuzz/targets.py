@@ -21,7 +21,8 @@ from abair_pl.data.manifest import file_sha256
 from abair_pl.data.streaming.archive import read_samples
 from abair_pl.errors import ImageError
 from abair_pl.restore import Abair
-from abair_pl.restore_command import restore_file
+from abair_pl.restoring.inputs import Job
+from abair_pl.restoring.photographs import Settings, restore_photograph
 
 _TILE_PX, _OVERLAP_PX = 2048, 64
 """A header may make a small file a strip of 30,000 pixels, which would be hundreds of tiles of the usual overlap."""
@@ -90,7 +91,8 @@ class RestoreTarget(Target):
 
     def run(self, random: Random) -> None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            restore_file(self.model, self.source, self.output / "restored.png", random.choice(_BLENDS), None, True)
+            job = Job(self.source, self.output / "restored.png")
+            restore_photograph(self.model, job, Settings(blend=random.choice(_BLENDS)))
 
     def faults(self, accepted: bool) -> list[str]:
         self.source.unlink()

@@ -1,15 +1,19 @@
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
 from abair_pl.errors import InputError
-from abair_pl.restore import Abair
-from abair_pl.restore_command import restore_files
+from abair_pl.restore import Abair, Result
+from abair_pl.restoring.command import restore_files
+from abair_pl.restoring.inputs import STANDARD
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +94,18 @@ def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(restored.getchannel("A")), np.asarray(alpha))
 
 
-def test_an_input_is_never_overwritten(folder: Path, bundle_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source = folder / "photo-0.png"
-    before = source.read_bytes()
-    assert restore_files([source], folder, bundle_path, device="cpu") == 2
-    assert source.read_bytes() == before
-    assert f"{source} would be overwritten" in capsys.readouterr().err
+def test_an_input_is_never_overwritten(folder: Path, bundle_path: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(InputError, match=r"photo-0\.png is an input and would be overwritten"):
+        restore_files([folder], folder, bundle_path, device="cpu")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_inputs_of_one_stem_are_refused(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
-    Image.open(folder / "photo-0.png").save(folder / "photo-0.jpg")
-    with pytest.raises(InputError, match=r"several inputs would be written to .*photo-0\.png"):
+def test_inputs_of_one_stem_are_refused_before_anything_is_done(
+    folder: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    Image.open(folder / "photo-2.png").save(folder / "photo-2.jpg")
+    with pytest.raises(InputError, match=r"would both be written to .*photo-2\.png"):
         restore_files([folder], tmp_path / "out", bundle_path)
     assert not (tmp_path / "out").exists()
 
@@ -109,15 +114,16 @@ def test_a_bad_file_does_not_stop_the_good_ones(
     folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "photo-0.png").write_text("not an image")
-    Image.new("RGB", (5, 50)).save(folder / "photo-1.png")
+    (folder / "photo-1.png").write_bytes((folder / "photo-1.png").read_bytes()[:-60])
     assert restore_files([folder], tmp_path / "out", bundle_path, device="cpu", json=True) == 2
     shown = capsys.readouterr()
     assert [Path(json.loads(line)["input"]).name for line in shown.out.splitlines()] == ["photo-2.png"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo-2.png"]
-    errors = [line for line in shown.err.splitlines() if line.startswith("abair-pl: error: ")]
-    assert len(errors) == 2
-    assert str(folder / "photo-0.png") in errors[0]
-    assert str(folder / "photo-1.png") in errors[1]
+    *errors, summary = shown.err.splitlines()
+    assert [line.partition(": not a readable image")[0] for line in errors] == [
+        f"abair-pl: error: {folder / f'photo-{index}.png'}" for index in range(2)
+    ]
+    assert summary.startswith("abair-pl: 1 restored, 0 skipped, 2 failed; 0.00 megapixels in ")
 
 
 def test_unknown_blend_is_refused_for_files_too(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
@@ -152,3 +158,120 @@ def test_blend_by_pixel_without_adapters_is_the_plain_backbone(
     for tile_px in (512, 32):
         pixel, none = (np.asarray(Image.open(tmp_path / f"{b}-{tile_px}" / source.name)) for b in ("pixel", "none"))
         assert np.array_equal(pixel, none)
+
+
+def test_folders_keep_their_tree(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "photo-1.png").rename(folder / "sub" / "photo-0.png")
+    assert restore_files([folder], tmp_path / "out", bundle_path, device="cpu") == 0
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.png"))
+    assert found == ["photo-0.png", "photo-2.png", "sub/photo-0.png"]
+
+
+def test_existing_results_are_skipped(
+    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "photo-1.png").write_bytes(b"of an earlier run")
+    assert restore_files([folder], output, bundle_path, device="cpu", skip_existing=True) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 2
+    assert "2 restored, 1 skipped, 0 failed" in shown.err
+    assert (output / "photo-1.png").read_bytes() == b"of an earlier run"
+    assert restore_files([folder], output, tmp_path / "no bundle is needed", skip_existing=True) == 0
+    assert "0 restored, 3 skipped" in capsys.readouterr().err
+    assert restore_files([folder], output, bundle_path, device="cpu") == 0
+    assert (output / "photo-1.png").read_bytes() != b"of an earlier run"
+
+
+def test_strength_nought_gives_the_photograph_back(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    source = folder / "photo-0.png"
+    for strength, same in ((0.0, True), (1.0, False)):
+        restore_files([source], tmp_path / "out", bundle_path, blend="rain", strength=strength, device="cpu")
+        restored = np.asarray(Image.open(tmp_path / "out" / source.name))
+        assert np.array_equal(restored, np.asarray(Image.open(source))) is same
+
+
+def test_a_sheet_explains_each_result(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    assert restore_files([folder], output, bundle_path, device="cpu", format="webp", explain=True) == 0
+    assert sorted(path.name for path in output.glob("photo-0.*")) == ["photo-0.explain.png", "photo-0.webp"]
+    with Image.open(output / "photo-0.explain.png") as sheet:
+        assert sheet.width == 4 * 428 + 8
+
+
+def test_quality_is_that_of_lossy_formats(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    source, sizes = folder / "photo-0.png", []
+    for quality in (10, 100):
+        restore_files([source], tmp_path / "out", bundle_path, device="cpu", format="jpg", quality=quality)
+        sizes.append((tmp_path / "out" / "photo-0.jpg").stat().st_size)
+    assert sizes[0] < sizes[1]
+    with pytest.raises(InputError, match="quality is 90 and the format png, which loses nothing; expected"):
+        restore_files([source], tmp_path / "out", bundle_path, quality=90)
+    for quality in (0, 101):
+        with pytest.raises(InputError, match=f"quality is {quality}; expected 1 to 100"):
+            restore_files([source], tmp_path / "out", bundle_path, format="webp", quality=quality)
+
+
+def test_alpha_that_is_left_out_is_told(
+    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.open(folder / "photo-0.png").convert("RGBA").save(folder / "photo-0.png")
+    restore_files([folder / "photo-0.png"], tmp_path / "out", bundle_path, device="cpu", format="jpg")
+    assert "photo-0.png: its alpha is left out, which JPEG does not have" in capsys.readouterr().err
+
+
+def test_smaller_tiles_for_want_of_memory_are_told(
+    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (300, 20), "teal").save(folder / "long.png")
+    restored = Abair._restored
+
+    def scarce(model: Abair, pixels: Tensor, *arguments: Any) -> Result:
+        if model._tiling(pixels).fits(pixels):
+            raise MemoryError
+        return restored(model, pixels, *arguments)
+
+    monkeypatch.setattr(Abair, "_restored", scarce)
+    assert restore_files([folder / "long.png"], tmp_path / "out", bundle_path, device="cpu") == 0
+    assert "long.png: memory ran out; it and what follows is done in tiles of 150 px" in capsys.readouterr().err
+
+
+class Standard:
+    """A text stream above one of bytes, as ``sys.stdin`` and ``sys.stdout`` are."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.buffer = io.BytesIO(data)
+
+
+def test_from_standard_input_to_standard_output(
+    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, stdout = folder / "photo-0.png", Standard()
+    monkeypatch.setattr(sys, "stdin", Standard(source.read_bytes()))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert restore_files([STANDARD], STANDARD, bundle_path, device="cpu", format="webp") == 0
+    assert capsys.readouterr().err.startswith("- -> -  ")
+    restore_files([source], tmp_path / "out", bundle_path, device="cpu", format="webp")
+    assert stdout.buffer.getvalue() == (tmp_path / "out" / "photo-0.webp").read_bytes()
+
+
+def test_what_comes_from_standard_input_may_be_no_photograph(
+    bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Standard(b"text"))
+    assert restore_files([STANDARD], tmp_path / "out", bundle_path, device="cpu") == 2
+    assert capsys.readouterr().err.startswith("abair-pl: error: standard input: not a readable image")
+
+
+@pytest.mark.parametrize("option", ["json", "skip_existing"])
+def test_standard_output_takes_the_photograph_alone(bundle_path: Path, option: str) -> None:
+    with pytest.raises(InputError, match="standard output takes the photograph; expected a folder"):
+        restore_files([STANDARD], STANDARD, bundle_path, **{option: True})  # type: ignore[arg-type]
+
+
+def test_numbers_of_devices_are_checked(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="devices is 0"):
+        restore_files([folder], tmp_path / "out", bundle_path, device="cpu", devices=0)

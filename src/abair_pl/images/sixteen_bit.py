@@ -1,8 +1,9 @@
 """Colours of 16 bits a channel, which PIL has no mode for: read by OpenCV, written by it (PNG) and tifffile (TIFF)."""
 
 import io
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _RGB, _CONTIGUOUS, _ASSOCIATED = 2, 1, (1,)
 _EXIF_HEAD = b"Exif\0\0"
 _DIRECTORIES = (Exif.ExifOffset, Exif.GPSInfo)
 _RESOLUTION = (Exif.XResolution, Exif.YResolution, Exif.ResolutionUnit)
+_UNITS = (1, 2, 3)  # none, inch, centimetre
 _BYTE, _ASCII, _SHORT = 1, 2, 3  # the types of TIFF's values
 
 
@@ -63,7 +65,8 @@ def decode_deep(data: NDArray[np.uint8], image: Image.Image, orientation: int) -
     Returns:
         ``(H, W, 3)`` RGB, or ``(H, W, 4)`` with alpha, in [0, 1], upright; None where OpenCV cannot decode it.
     """
-    with _silent():
+    decoded = None
+    with _silent(), suppress(cv2.error):
         decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
         return None
@@ -96,10 +99,10 @@ def encode_png(samples: NDArray[np.uint16], profile: bytes | None, exif: bytes |
     given = {kind: np.frombuffer(block, np.uint8) for kind, block in extras.items() if block}
     for left_out in (None, cv2.IMAGE_METADATA_ICCP):
         kept = {kind: block for kind, block in given.items() if kind != left_out}
-        with _silent():
+        with _silent(), suppress(cv2.error):
             written, encoded = cv2.imencodeWithMetadata(".png", samples[..., order], list(kept), list(kept.values()))
-        if written:
-            return bytes(encoded)
+            if written:
+                return bytes(encoded)
     message = f"OpenCV {cv2.__version__} cannot write a PNG of 16 bits; choose --format tiff or webp"
     raise AbairError(message)
 
@@ -115,7 +118,7 @@ def write_tiff(file: Path | io.BytesIO, samples: NDArray[np.uint16], profile: by
     """
     tags = Image.Exif()
     tags.load(exif or b"")
-    resolution = [float(tags.get(tag, 1.0)) for tag in _RESOLUTION[:2]]
+    unit = tags.get(Exif.ResolutionUnit)
     tifffile.imwrite(
         file,
         samples,
@@ -126,19 +129,25 @@ def write_tiff(file: Path | io.BytesIO, samples: NDArray[np.uint16], profile: by
         iccprofile=profile,
         metadata=None,
         software=False,
-        resolution=(resolution[0], resolution[1]),
-        resolutionunit=int(tags.get(Exif.ResolutionUnit, 1)),
-        extratags=[_tag(code, value) for code, value in tags.items() if code not in (*_DIRECTORIES, *_RESOLUTION)],
+        resolution=(_positive(tags.get(Exif.XResolution)), _positive(tags.get(Exif.YResolution))),
+        resolutionunit=unit if unit in _UNITS else _UNITS[0],
+        extratags=[tag for code, value in tags.items() if code not in _RESOLUTION for tag in _tag(code, value)],
     )
 
 
-def _tag(code: int, value: Any) -> tuple[int, int, int, Any, bool]:
-    """A tag as tifffile takes it: code, type, count, value, and that it is written once."""
+def _positive(value: Any) -> float:
+    return float(value) if isinstance(value, int | float | IFDRational) and 0.0 < value < math.inf else 1.0
+
+
+def _tag(code: int, value: Any) -> list[tuple[int, int, int, Any, bool]]:
+    """A tag as tifffile takes it: code, type, count, value, and that it is written once; none of an odd value."""
+    if code in _DIRECTORIES:
+        return []
     if isinstance(value, bytes):
-        return code, _BYTE, len(value), value, True
-    if isinstance(value, int | IFDRational):
-        return code, _SHORT, 1, int(value), True
-    return code, _ASCII, 0, str(value).encode("ascii", "replace"), True
+        return [(code, _BYTE, len(value), value, True)]
+    if isinstance(value, str):
+        return [(code, _ASCII, 0, value.encode("ascii", "replace"), True)]
+    return [(code, _SHORT, 1, value, True)] if isinstance(value, int) and 0 <= value < 1 << 16 else []
 
 
 def _turned(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
