@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from abair_pl.data.decode import MAX_PIXELS
-from abair_pl.images.writing import DEFAULT_QUALITY
+from abair_pl.images.writing import DEFAULT_QUALITY, MOST_PX
 from abair_pl.models.weights import BLEND_MODES
 from abair_pl.restore import Abair, Result
 from abair_pl.restoring.command import restore_files
@@ -48,6 +48,8 @@ def test_table_gives_what_can_be_chosen() -> None:
 
 def test_numbers_are_those_of_the_code() -> None:
     assert f"more than\n  {MAX_PIXELS // 10**6} megapixels" in PAGE
+    for most_px in MOST_PX.values():
+        assert f"up to {most_px:,} px a side" in PAGE
 
 
 def test_python_has_these_names() -> None:

@@ -1,6 +1,9 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from abair_pl.errors import ImageError
 from abair_pl.images import to_8bit, to_pixels
@@ -14,7 +17,7 @@ def test_to_8bit_rounds_and_clamps() -> None:
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_arrays_become_pixels_of_their_full_precision(kind: type) -> None:
     top = np.iinfo(kind).max
-    array = np.random.default_rng(0).integers(0, top + 1, (5, 6, 3), dtype=kind)
+    array: NDArray[Any] = np.random.default_rng(0).integers(0, top + 1, (5, 6, 3)).astype(kind)
     pixels = to_pixels(array)
     assert pixels.shape == (3, 5, 6)
     assert np.array_equal((pixels.double() * top).round().permute(1, 2, 0).numpy(), array)

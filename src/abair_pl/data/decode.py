@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ExifTags import Base as Exif
+from PIL.TiffImagePlugin import TiffImageFile
 
 from abair_pl.errors import ImageError, ShardError
 from abair_pl.plain_json import parse_json
@@ -32,6 +33,7 @@ _DAMAGE = (  # what PIL raises at damaged files, as fuzzing shows
     *(EOFError, MemoryError, RuntimeError, struct.error),
 )
 _WHITE = {"F": 1.0, "L": 255.0}  # by mode; of all others, 65535
+_PHOTOMETRIC = 262  # the tag of a TIFF that tells whether 0 is black
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF")  # JPEG is MPO too; of EPS, PIL would start Ghostscript
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # PIL refuses twice as many, which by its own default is less than ours
 
@@ -138,7 +140,10 @@ def to_shades(image: Image.Image) -> NDArray[np.float32]:
     """
     shades = np.array(image, dtype=np.float32)
     np.divide(np.nan_to_num(shades, copy=False), np.float32(_WHITE.get(image.mode, 65535.0)), out=shades)
-    return np.clip(shades, 0.0, 1.0, out=shades)
+    np.clip(shades, 0.0, 1.0, out=shades)
+    if isinstance(image, TiffImageFile) and image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0:
+        np.subtract(np.float32(1.0), shades, out=shades)  # 0 is white, which PIL sees to at 8 bits alone
+    return shades
 
 
 def decode_image(data: bytes, name: str) -> NDArray[np.uint8]:

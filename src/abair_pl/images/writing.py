@@ -22,6 +22,10 @@ _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": 
 _DEEP = ("PNG", "TIFF")
 
 
+MOST_PX = {"JPEG": 65_500, "WEBP": 16_383}
+"""The longest side that a format takes; PNG and TIFF take any."""
+
+
 def format_of(suffix: str) -> str | None:
     """PIL's name of the format that files of a suffix such as ``.jpg`` have; None where it cannot be written."""
     return _FORMATS.get(suffix.lower().lstrip("."))
@@ -77,6 +81,10 @@ def encode_photograph(photograph: Photograph, suffix: str, quality: int = DEFAUL
 
 
 def _save(photograph: Photograph, file: Path | io.BytesIO, kind: str, quality: int) -> None:
+    height, width = photograph.pixels.shape[1:]
+    if max(height, width) > MOST_PX.get(kind, max(height, width)):
+        message = f"{width} x {height} pixels; {kind} takes up to {MOST_PX[kind]} a side"
+        raise ValueError(message)
     alpha = photograph.alpha if kind != "JPEG" else None
     if photograph.bits == 16 and kind in _DEEP and (alpha is not None or not photograph.grey):
         _save_deep(photograph, file, kind)
