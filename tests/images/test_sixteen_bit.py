@@ -117,7 +117,7 @@ def test_grey_with_alpha_is_written_as_three_equal_channels(tmp_path: Path, suff
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_a_grey_tiff_may_have_white_at_nought(tmp_path: Path, kind: type) -> None:
     top = np.iinfo(kind).max
-    grey = np.linspace(0, top, 600).reshape(20, 30).astype(kind)
+    grey: NDArray[Any] = np.linspace(0, top, 600).reshape(20, 30).astype(kind)
     tifffile.imwrite(tmp_path / "a.tif", grey, photometric="miniswhite", metadata=None)
     assert np.array_equal(levels(read_photograph(tmp_path / "a.tif"), top)[..., 0], top - grey.astype(int))
 
