@@ -55,10 +55,8 @@ class Abair:
         bundle: The bundle.
         device: ``auto`` takes a GPU where there is one.
         tile_px: Images with a longer side are done in tiles of this side; :func:`fitting_tile_px` if left out.
+            Halved, for all images that follow, where memory runs out.
         overlap_px: How far neighbouring tiles reach into each other.
-
-    Attributes:
-        tile_px: As given; smaller after memory has run out, and so is ``overlap_px``.
 
     Raises:
         BundleError: The bundle is damaged.
