@@ -183,12 +183,7 @@ def test_lora_and_conv_lora_mix_as_written_out(
         torch.testing.assert_close(blend(images, weights), expected, atol=1e-5, rtol=1e-5)
 
 
-def batched(blend: BlendedBackbone, images: Tensor, weights: Tensor) -> Tensor:
-    """All images at once, as on a GPU; on a CPU the blend would restore one after the other."""
-    return blend._mixed(weights, images, blend.backbone)
-
-
-@pytest.mark.parametrize("run", [BlendedBackbone.__call__, batched], ids=["one by one", "batched"])
+@pytest.mark.parametrize("run", [BlendedBackbone.__call__, BlendedBackbone.at_once], ids=["one by one", "batched"])
 def test_one_forward_serves_a_batch_of_different_mixtures(
     blended: BlendedBackbone, mixed: tuple[BlendedBackbone, Blend], run: Callable[..., Tensor]
 ) -> None:
@@ -227,7 +222,7 @@ def test_gradients_reach_the_weights_through_the_network_and_nothing_else(
     weights, direction = torch.randn(2, *shape, dtype=torch.float64)
 
     def value(weights: Tensor) -> Tensor:
-        return (batched(blend, images, weights) * probe).sum()
+        return (blend.at_once(images, weights) * probe).sum()
 
     (gradient,) = torch.autograd.grad(value(weights.requires_grad_()), weights)
     assert gradient.ne(0).all()
@@ -274,9 +269,9 @@ def test_bf16_autocast_mixes_close_to_float32(
     for blend in (blended, mixed[0]):
         weights = torch.rand(shape[0], len(blend.names), *shape[1:])
         with torch.no_grad():
-            expected = batched(blend, images, weights)
+            expected = blend.at_once(images, weights)
             with torch.autocast("cpu", torch.bfloat16):
-                restored = batched(blend, images, weights)
+                restored = blend.at_once(images, weights)
         assert (restored - expected).abs().max() < 0.05 * max(1.0, expected.abs().max().item())
 
 

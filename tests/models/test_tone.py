@@ -1,6 +1,8 @@
 """Tone apart from texture."""
 
+import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from abair_pl.models.tone import CELL_STATISTICS, ToneHead, cell_statistics
@@ -65,3 +67,10 @@ def test_it_computes_in_float32_whatever_the_autocast() -> None:
         assert torch.equal(made(image.bfloat16().float()), made(image.bfloat16()))
         assert made(image).dtype == torch.float32
     assert not torch.equal(made(image), image)
+
+
+@pytest.mark.parametrize("cell_px", [8, 16, 24, 56, 64])
+def test_cells_are_enlarged_by_a_factor_to_the_last_bit(cell_px: int) -> None:
+    tone = torch.randn(1, 6, 3, 7)
+    expected = F.interpolate(tone, scale_factor=float(cell_px), mode="bilinear")
+    assert torch.equal(ToneHead(16, cell_px).between_cells(tone), expected)

@@ -46,8 +46,8 @@ class Mixture:
         key = (ranks, size) if per_pixel else (ranks,)
         if key not in self._gates:
             resized = F.adaptive_avg_pool2d(weights, size) if per_pixel else weights
-            repeats = torch.tensor(ranks, device=weights.device)
-            gates = resized.repeat_interleave(repeats, dim=1, output_size=sum(ranks))
+            owner = [index for index, rank in enumerate(ranks) for _ in range(rank)]
+            gates = resized.index_select(1, torch.tensor(owner, dtype=torch.int64, device=weights.device))
             self._gates[key] = gates.contiguous(memory_format=torch.channels_last) if per_pixel else gates
         return self._gates[key]
 
@@ -89,7 +89,7 @@ class MixedLayer(nn.Module):
 
     def _merged(self, x: Tensor, weights: Tensor) -> Tensor:
         gates = self.mixture.gates(weights, self.ranks, (0, 0)).to(self.up.dtype)
-        count = len(gates)
+        count = gates.shape[0]
         merged = torch.baddbmm(
             self.weight.expand(count, -1, -1), self.up * gates[:, None, :], self.down.expand(count, -1, -1)
         )
@@ -108,7 +108,7 @@ class MixedLayer(nn.Module):
         plain = _convolved(x, self.weight, self.bias)
         # A product of few ranks, added while the result is in the cache; twice as fast as a convolution and a sum.
         total = torch.addmm(_pixels(plain), _pixels(low), self.up.to(low.dtype).T)
-        return total.unflatten(0, (len(x), *x.shape[2:])).permute(0, 3, 1, 2)
+        return total.unflatten(0, (x.shape[0], *x.shape[2:])).permute(0, 3, 1, 2)
 
 
 def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -168,11 +168,15 @@ class BlendedBackbone(nn.Module):
             InputError: The weights have another shape.
         """
         if weights is None or len(weights) == 1 or weights.ndim == 4 or degraded.device.type != "cpu":
-            return self._mixed(weights, degraded, self.backbone)
+            return self.at_once(degraded, weights)
         # On a CPU, convolutions of one image after the other are twice as fast as batched products.
         self._check(weights, len(degraded))
         singles = zip(degraded.split(1), weights.split(1), strict=True)
-        return torch.cat([self._mixed(row, image, self.backbone) for image, row in singles])
+        return torch.cat([self.at_once(image, row) for image, row in singles])
+
+    def at_once(self, degraded: Tensor, weights: Tensor | None) -> Tensor:
+        """As calling it, but never one image after the other."""
+        return self._mixed(weights, degraded, self.backbone)
 
     def share(self, whole: WholeImage | None) -> None:
         """As :meth:`Backbone.share`; the plain backbone and the mixture pool each for itself."""
@@ -181,7 +185,7 @@ class BlendedBackbone(nn.Module):
 
     def _mixed(self, weights: Tensor | None, image: Tensor, run: Callable[[Tensor], _Result]) -> _Result:
         if weights is not None:
-            self._check(weights, len(image))
+            self._check(weights, image.shape[0])
         if weights is not None and weights.ndim == 4:
             if weights.shape[2:] != image.shape[2:]:
                 weights = F.interpolate(weights, image.shape[2:], mode="bilinear")
@@ -195,7 +199,7 @@ class BlendedBackbone(nn.Module):
             self.mixture.set(None)
 
     def _check(self, weights: Tensor, images: int) -> None:
-        if weights.ndim not in (2, 4) or weights.shape[1] != len(self.names) or len(weights) not in (1, images):
+        if weights.ndim not in (2, 4) or weights.shape[1] != len(self.names) or weights.shape[0] not in (1, images):
             expected = f"({images}, {len(self.names)}), or that and a height and width"
             message = f"weights have shape {tuple(weights.shape)}; expected {expected}"
             raise InputError(message)

@@ -111,9 +111,8 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
         side = self.window_px
-        padded = F.pad(self.qkv(x), (0, -w % side, 0, -h % side))
-        rows, columns = padded.shape[2] // side, padded.shape[3] // side
-        qkv = padded.permute(0, 2, 3, 1)
+        rows, columns = (h + side - 1) // side, (w + side - 1) // side
+        qkv = F.pad(self.qkv(x), (0, columns * side - w, 0, rows * side - h)).permute(0, 2, 3, 1)
         qkv = qkv.reshape(b, rows, side, columns, side, 3, self.heads, c // self.heads)
         q, k, v = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(3, b * rows * columns, self.heads, side**2, -1)
         bias = self.position_bias[:, self.position_index].to(q.dtype)

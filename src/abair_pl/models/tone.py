@@ -45,7 +45,8 @@ class ToneHead(PoolingLayer):
             image: ``(B, 3, H, W)`` RGB in [0, 1].
         """
         device, exact = image.device.type, image.to(torch.promote_types(image.dtype, torch.float32))
-        if not torch.amp.is_autocast_available(device):  # "meta"
+        # Some devices, such as "meta", have no autocast; and where it is off an exported graph has no part without it.
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
             return self._changed(exact)
         with torch.autocast(device, enabled=False):  # what bfloat16 rounds off a gain would show as steps
             return self._changed(exact)
@@ -62,7 +63,7 @@ class ToneHead(PoolingLayer):
 
     def between_cells(self, tone: Tensor) -> Tensor:
         """From the centres of cells ``(B, C, h, w)`` to all pixels, linearly, held at the borders."""
-        return F.interpolate(tone, scale_factor=float(self.cell_px), mode="bilinear")
+        return F.interpolate(tone, (tone.shape[2] * self.cell_px, tone.shape[3] * self.cell_px), mode="bilinear")
 
 
 def cell_statistics(image: Tensor, cell_px: int) -> Tensor:

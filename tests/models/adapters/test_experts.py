@@ -70,3 +70,21 @@ def test_parts_of_an_image_share_what_its_gate_sees() -> None:
         experts.whole = None
         alone = experts._gates(u.mean(dim=0, keepdim=True))
     torch.testing.assert_close(gates, alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("index", range(1, 8))
+def test_experts_enlarge_by_a_factor_to_the_last_bit(index: int) -> None:
+    experts, u = random_experts([3], 8), torch.randn(1, 3, 6, 5)
+    fine = F.interpolate(u, scale_factor=index + 1.0, mode="bilinear")
+    fine = F.gelu(F.conv2d(fine, experts.kernels[index], experts.biases[index], padding=1))
+    assert torch.equal(experts._expert(u, index), F.interpolate(fine, (6, 5), mode="bilinear"))
+
+
+@torch.no_grad()
+def test_all_experts_on_all_images_give_the_same() -> None:
+    experts, u = random_experts([3, 2], 4), torch.randn(16, 5, 5, 6) + torch.randn(16, 5, 1, 1)
+    expected = experts(u)
+    experts.dense = True
+    torch.testing.assert_close(experts(u), expected, atol=1e-6, rtol=1e-5)
+    assert expected.any()

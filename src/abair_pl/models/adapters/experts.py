@@ -29,6 +29,9 @@ class ConvExperts(PoolingLayer):
     Args:
         ranks: Channels of ``u`` that belong to each adapter, in their order; R in sum.
         scales: Number of experts M.
+
+    Attributes:
+        dense: Run all experts on all images, for the same result in more time: an exported graph cannot choose images.
     """
 
     def __init__(self, ranks: Sequence[int], scales: int) -> None:
@@ -41,12 +44,16 @@ class ConvExperts(PoolingLayer):
         owner = [index for index, rank in enumerate(ranks) for _ in range(rank)]
         self.register_buffer("owner", torch.tensor(owner), persistent=False)
         self.owner: Tensor
+        self.dense = False
 
     def forward(self, u: Tensor) -> Tensor:
         """``(B, R, H, W)`` to the same."""
-        gates = self._gates(u).to(u.dtype).expand(len(u), -1, -1)
+        gates = self._gates(u).to(u.dtype).expand(u.shape[0], -1, -1)
         total = torch.zeros_like(u)
         for index in range(len(self.kernels)):
+            if self.dense:
+                total = total + self._expert(u, index) * gates[:, :, index, None, None]
+                continue
             # An expert that nobody picked runs on no images, and so has a gradient on every rank of a parallel run.
             chosen = gates[:, :, index].ne(0.0).any(dim=1).nonzero()[:, 0]
             result = self._expert(u[chosen], index) * gates[chosen, :, index, None, None]
@@ -65,6 +72,6 @@ class ConvExperts(PoolingLayer):
 
     def _expert(self, u: Tensor, index: int) -> Tensor:
         size = (u.shape[2], u.shape[3])
-        fine = F.interpolate(u, scale_factor=index + 1.0, mode="bilinear") if index else u
+        fine = F.interpolate(u, (size[0] * (index + 1), size[1] * (index + 1)), mode="bilinear") if index else u
         fine = F.gelu(F.conv2d(fine, self.kernels[index], self.biases[index], padding=1))
         return F.interpolate(fine, size, mode="bilinear") if index else fine
