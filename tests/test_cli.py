@@ -65,6 +65,7 @@ def test_help_lists_the_commands_without_heavy_imports() -> None:
         "ablate",
         "bundle",
         "adapters",
+        "export",
         "doctor",
     )
     assert [line.split()[0] for line in shown.stdout.splitlines() if line.startswith("  ")] == list(commands)
@@ -78,7 +79,7 @@ def test_version(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 EXPLAINED = [
-    *("restore", "evaluate", "doctor", "shards", "shards build", "bundle", "bundle import"),
+    *("restore", "evaluate", "export", "doctor", "shards", "shards build", "bundle", "bundle import"),
     *("adapters", "adapters list", "adapters add", "adapters remove", "adapters merge"),
 ]
 

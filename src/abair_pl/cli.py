@@ -28,6 +28,7 @@ _COMMANDS = {
     "ablate": "train variants with several seeds and compare them",
     "bundle": "make a bundle of a published checkpoint, or of half the size; put figures into one",
     "adapters": "list, add, remove and merge the adapters of a bundle",
+    "export": "write a bundle as one file for other runtimes: ONNX, torch.export",
     "doctor": "check this machine, the packages and the shards before a long run; the size of a preset",
 }
 
@@ -130,6 +131,10 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
             "remove": adapter_commands.remove_adapter,
             "merge": adapter_commands.merge,
         }
+    if command == "export":
+        from abair_pl.export.command import export
+
+        return {"": export}
     from abair_pl.doctor import doctor
 
     return {"": doctor}
