@@ -13,6 +13,7 @@ from torch import Tensor
 
 from abair_pl.bundle import Bundle, shipped_bundle
 from abair_pl.errors import ImageError, InputError, unknown_name
+from abair_pl.hub import BundleOnHub, local_bundle
 from abair_pl.images import to_8bit, to_pixels
 from abair_pl.memory import fitting_tile_px, is_out_of_memory, smaller_tile_px
 from abair_pl.models.blend import BlendedBackbone
@@ -48,7 +49,7 @@ class Result:
         return to_8bit(self.restored)
 
 
-class Abair:
+class Abair(BundleOnHub):
     """A bundle, ready to restore.
 
     Args:
@@ -79,25 +80,36 @@ class Abair:
         self._estimator: Estimator | None = None
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # type: ignore[override] - nothing of a bundle's configuration is an argument
         cls,
         path: Path | str | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         tile_px: int | None = None,
         overlap_px: int = 192,
+        *,
+        revision: str | None = None,
+        cache_dir: Path | str | None = None,
+        token: str | None = None,
+        local_files_only: bool = False,
     ) -> Self:
         """Open a bundle.
 
         Args:
-            path: The bundle's directory; the one that ships with the package if left out.
+            path: The bundle's directory, or ``OWNER/NAME`` on the Hugging Face Hub; the one that ships with the package
+                if left out.
             device: As in the class.
             tile_px: As in the class.
             overlap_px: As in the class.
+            revision: As in :func:`abair_pl.hub.local_bundle`, and so the following.
+            cache_dir: Where downloads are kept.
+            token: For what not everybody may read.
+            local_files_only: Download nothing.
 
         Raises:
             BundleError: There is no bundle, or it is damaged.
         """
-        return cls(Bundle.open(shipped_bundle() if path is None else path), device, tile_px, overlap_px)
+        folder = shipped_bundle() if path is None else local_bundle(path, revision, cache_dir, token, local_files_only)
+        return cls(Bundle.open(folder), device, tile_px, overlap_px)
 
     @property
     def names(self) -> list[str]:
