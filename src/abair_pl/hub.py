@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import filter_repo_objects
 
 from abair_pl.atomic import published, replacing, scratch
 from abair_pl.bundle import Bundle
@@ -158,7 +158,8 @@ def _plain_files(snapshot: Path) -> Path:
     """
     folder = snapshot.parents[1] / _COPIES / snapshot.name
     there = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
-    for name in sorted(filter_repo_objects(there, allow_patterns=PATTERNS), key=lambda name: name == CONFIG_FILE):
+    names = [name for name in there if any(fnmatch(name, pattern) for pattern in PATTERNS)]
+    for name in sorted(names, key=lambda name: name == CONFIG_FILE):
         copy = folder / name
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,7 @@ class Abair(BundleOnHub):
         self._estimator: Estimator | None = None
 
     @classmethod
-    def from_pretrained(  # type: ignore[override] - nothing of a bundle's configuration is an argument
+    def from_pretrained(  # type: ignore[override]  # nothing of a bundle's configuration is an argument
         cls,
         path: Path | str | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
