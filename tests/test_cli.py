@@ -60,6 +60,7 @@ def test_help_lists_the_commands_without_heavy_imports() -> None:
         "predict",
         "shards",
         "restore",
+        "app",
         "evaluate",
         "benchmark",
         "ablate",

@@ -23,6 +23,7 @@ _COMMANDS = {
     **_TRAINER_COMMANDS,
     "shards": "build, verify and draw shards of photographs",
     "restore": "restore photographs with a bundle",
+    "app": "restore photographs by hand, on a page in the browser",
     "evaluate": "measure a bundle on pairs, or on clean photographs degraded on the fly",
     "benchmark": "measure bundles on a table of the paper: tables, figures, a report",
     "ablate": "train variants with several seeds and compare them",
@@ -104,6 +105,10 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
         from abair_pl.restoring.command import restore_files
 
         return {"": restore_files}
+    if command == "app":
+        from abair_pl.app.command import app
+
+        return {"": app}
     if command == "evaluate":
         from abair_pl.evaluation.evaluate import evaluate
 

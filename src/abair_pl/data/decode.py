@@ -55,7 +55,7 @@ def is_depth_map(name: str) -> bool:
 
 
 @contextmanager
-def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+def open_image(file: Path | io.BytesIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open an image and turn it as its EXIF orientation says; a damaged EXIF block is passed over.
 
     It is read by its bytes, whatever its name, and only as one of our formats: PIL would start programs for others. The
@@ -64,18 +64,19 @@ def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
     Args:
         file: Where its bytes are.
         name: What to call it in errors.
+        max_pixels: Refuse images of more pixels.
 
     Yields:
         The image, whose pixels have been read; ``info["orientation"]`` is the EXIF orientation that was applied.
 
     Raises:
-        ImageError: It is no image, is cut short, or holds more than 200 megapixels.
+        ImageError: It is no image, is cut short, or holds too many pixels.
     """
     try:
         with _silence():
             opened = Image.open(file, formats=_FORMATS)
         with opened as image:
-            _check_size(image, file, name)
+            _check_size(image, file, name, max_pixels)
             with _silence():
                 image.load()
                 with suppress(Exception):  # PIL's errors at a damaged EXIF block are of a dozen kinds
@@ -84,7 +85,7 @@ def open_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
                     image.info[ORIENTATION] = orientation
             yield image
     except Image.DecompressionBombError as error:
-        raise _too_large(name, f"more than {2 * MAX_PIXELS // 10**6} megapixels") from error
+        raise _too_large(name, f"more than {2 * MAX_PIXELS // 10**6} megapixels", max_pixels) from error
     except _DAMAGE as error:
         reason = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
         reason = " ".join(reason.split()) or type(error).__name__
@@ -100,11 +101,11 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _check_size(image: Image.Image, file: Path | io.BytesIO, name: str) -> None:
+def _check_size(image: Image.Image, file: Path | io.BytesIO, name: str, max_pixels: int) -> None:
     """Refuse more pixels than there may be, or than the bytes of the file can hold."""
     pixels, found = image.width * image.height, f"{image.width} x {image.height} pixels"
-    if pixels > MAX_PIXELS:
-        raise _too_large(name, found)
+    if pixels > max_pixels:
+        raise _too_large(name, found, max_pixels)
     size_bytes = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else file.stat().st_size
     if pixels > max(_SMALL_PIXELS, MAX_PIXELS_A_BYTE * size_bytes):
         message = (
@@ -113,8 +114,8 @@ def _check_size(image: Image.Image, file: Path | io.BytesIO, name: str) -> None:
         raise ImageError(message)
 
 
-def _too_large(name: str, found: str) -> ImageError:
-    return ImageError(f"{name}: {found}; expected at most {MAX_PIXELS // 10**6} megapixels: scale it down")
+def _too_large(name: str, found: str, max_pixels: int) -> ImageError:
+    return ImageError(f"{name}: {found}; expected at most {max_pixels / 10**6:g} megapixels: scale it down")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

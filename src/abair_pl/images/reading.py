@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from abair_pl.data.decode import ORIENTATION, is_deep_grey, open_image, to_rgb, to_shades
+from abair_pl.data.decode import MAX_PIXELS, ORIENTATION, is_deep_grey, open_image, to_rgb, to_shades
 from abair_pl.errors import ImageError
 from abair_pl.images.metadata import exif_of, profile_for
 from abair_pl.images.photograph import Photograph
@@ -23,12 +23,13 @@ _GIF_HEAD = b"GIF8"
 _HEAD_BYTES = 32
 
 
-def read_photograph(file: Path | io.BytesIO, name: str = "") -> Photograph:
+def read_photograph(file: Path | io.BytesIO, name: str = "", max_pixels: int = MAX_PIXELS) -> Photograph:
     """Read an image file; of several views or pages, the first.
 
     Args:
         file: Where its bytes are.
         name: What to call it in errors; its path if left out.
+        max_pixels: Refuse images of more pixels.
 
     Raises:
         ImageError: It is no image, is cut short or animated, or holds too many pixels.
@@ -37,7 +38,7 @@ def read_photograph(file: Path | io.BytesIO, name: str = "") -> Photograph:
     if head.startswith(_GIF_HEAD):
         message = f"{name}: a GIF, which may be an animation; expected a photograph: save one frame of it as PNG"
         raise ImageError(message)
-    with open_image(file, name) as image:
+    with open_image(file, name, max_pixels) as image:
         frames = 1 if image.format in _FIRST_FRAME_COUNTS else getattr(image, "n_frames", 1)
         if frames > 1:
             message = f"{name}: an animation of {frames} frames; expected a single image: save one of them alone"

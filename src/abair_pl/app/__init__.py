@@ -1,0 +1,1 @@
+"""``abair-pl app``: a page on which photographs are restored by hand."""

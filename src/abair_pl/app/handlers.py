@@ -1,0 +1,120 @@
+"""What the app does, as functions of images and numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from abair_pl.errors import ImageError
+from abair_pl.images import Photograph, read_photograph
+from abair_pl.models.weights import keep_clean
+from abair_pl.restore import Abair
+
+UNKNOWN = "unlike anything this bundle was trained for; the weights are a guess"
+
+_LEAST_SHARE = 0.05
+"""What is less is not told in words."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be uploaded.
+
+    Attributes:
+        upload_mb: Megabytes of a file.
+        megapixels: Of a photograph.
+    """
+
+    upload_mb: float = 20.0
+    megapixels: float = 12.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the bundle finds in a photograph, and makes of it.
+
+    Attributes:
+        weights: The estimator's weight of each adapter by name.
+        words: The same in words.
+        labels: ``(H, W)`` int64, the degradation of each pixel, 0 is clean; None without a segmentation head.
+        restored: ``(3, H, W)`` RGB in [0, 1], by these weights.
+    """
+
+    weights: dict[str, float]
+    words: str
+    labels: Tensor | None
+    restored: Tensor
+
+
+def read_upload(path: Path, limits: Limits) -> Photograph:
+    """Read a file that may be anything.
+
+    Raises:
+        ImageError: It is no image, or larger than the limits.
+    """
+    size_mb = path.stat().st_size / 1e6
+    if size_mb > limits.upload_mb:
+        message = f"{path.name}: {size_mb:.1f} MB; expected at most {limits.upload_mb:g} MB: save it with less quality"
+        raise ImageError(message)
+    return read_photograph(path, path.name, round(limits.megapixels * 1e6))
+
+
+def find(model: Abair, photograph: Photograph) -> Finding:
+    """Estimate the weights of a photograph and restore it by them; the estimator runs here alone.
+
+    Raises:
+        ImageError: It is too small.
+    """
+    result = model.restore(photograph.pixels)
+    return Finding(result.weights, in_words(result.weights, result.unknown), result.labels, result.restored)
+
+
+def restore_by(model: Abair, photograph: Photograph, weights: Mapping[str, float]) -> Tensor:
+    """Restore a photograph by given weights; what they lack to 1 stays as it is, as with the estimator's.
+
+    Args:
+        model: The bundle, ready to restore.
+        photograph: The photograph.
+        weights: By name.
+
+    Returns:
+        ``(3, H, W)`` RGB in [0, 1].
+    """
+    result = model.restore(photograph.pixels, weights=weights, with_labels=False)
+    row = torch.tensor([list(weights.values())])
+    return keep_clean(photograph.pixels[None], result.restored[None], row)[0]
+
+
+def at_strength(photograph: Photograph, restored: Tensor, strength: float) -> Photograph:
+    """A photograph restored in part.
+
+    Args:
+        photograph: The photograph, whose alpha, profile and EXIF are kept.
+        restored: ``(3, H, W)`` RGB in [0, 1].
+        strength: From 0 for the photograph as it is to 1 for the restored one.
+    """
+    return replace(photograph, pixels=torch.lerp(photograph.pixels, restored, strength))
+
+
+def in_words(weights: Mapping[str, float], unknown: bool) -> str:
+    """What the estimator found.
+
+    Args:
+        weights: Of each adapter, as the estimator gives them; what they lack to 1 is clean.
+        unknown: The damage is unlike any adapter.
+
+    Examples:
+        >>> in_words({"rain": 0.71, "blur": 0.12, "haze": 0.02}, unknown=False)
+        'rain 71 %, clean 15 %, blur 12 %'
+        >>> in_words({"rain": 0.01, "low_light": 0.02}, unknown=False)
+        'clean'
+    """
+    if unknown:
+        return UNKNOWN
+    shares = {**weights, "clean": 1.0 - sum(weights.values())}
+    told = sorted((name for name in shares if shares[name] >= _LEAST_SHARE), key=lambda name: -shares[name])
+    if told == ["clean"]:
+        return "clean"
+    return ", ".join(f"{name.replace('_', ' ')} {shares[name]:.0%}".replace("%", " %") for name in told)

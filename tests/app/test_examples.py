@@ -1,0 +1,21 @@
+import torch
+
+from abair_pl.app.examples import DEGRADATIONS, make_examples
+from abair_pl.degradations import PAPER_FIVE
+
+
+def test_examples_are_photographs_with_what_their_names_say() -> None:
+    examples = make_examples()
+    assert [example.name for example in examples] == ["coffee-noise", "chelsea-rain", "astronaut-low_light"]
+    for example, (name, text) in zip(examples, DEGRADATIONS.items(), strict=True):
+        assert example.name == f"{name}-{text.partition(':')[0]}"
+        assert text.partition(":")[0] in PAPER_FIVE
+        assert max(example.pixels.shape[1:]) == 448
+        assert 0.0 <= example.pixels.min() < example.pixels.max() <= 1.0
+    assert examples[2].pixels.mean() < 0.5 * examples[0].pixels.mean()  # low light is dark
+
+
+def test_examples_are_the_same_each_time(lookups: list[str]) -> None:
+    for first, second in zip(make_examples(), make_examples(), strict=True):
+        assert torch.equal(first.pixels, second.pixels)
+    assert lookups == []
