@@ -102,7 +102,7 @@ def test_server_offers_the_page_alone_and_ends_when_it_is_told(
     app(bundle_path, port=7861, device="cpu", max_upload_mb=1.5)
     assert capfd.readouterr().out == "http://127.0.0.1:7861/  (Ctrl+C ends it)\n"
     assert (given["server_name"], given["server_port"]) == ("127.0.0.1", 7861)
-    assert given["max_file_size"] == 1_500_000
+    assert given["max_file_size"] == 1_572_864
     assert given["closed"]
     for off in ("share", "inbrowser", "api_open", "run_history", "enable_monitoring", "mcp_server", "pwa", "ssr_mode"):
         assert given[off] is False, off

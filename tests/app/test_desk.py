@@ -60,7 +60,10 @@ def test_a_photograph_that_a_browser_cannot_show_is_shown_too(desk: Desk, photog
 def test_estimator_runs_once_and_strength_runs_nothing(desk: Desk, photograph: Path, counted: dict[str, int]) -> None:
     opened, finding = desk.open_file(photograph)
     assert counted == {"estimate": 1, "restore_tensor": 1}
-    opened = desk.reweigh(opened, {**finding.weights, "rain": 1.0}, 1.0)
+    by_hand = {**finding.weights, "rain": 1.0}
+    opened = desk.reweigh(opened, by_hand, 1.0)
+    assert counted == {"estimate": 1, "restore_tensor": 2}
+    assert desk.reweigh(opened, dict(by_hand), 1.0) is opened
     assert counted == {"estimate": 1, "restore_tensor": 2}
     desk.fade(opened, 0.5)
     assert counted == {"estimate": 1, "restore_tensor": 2}

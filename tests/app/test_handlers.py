@@ -77,8 +77,9 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_unpacked(
 
 
 def test_a_file_of_too_many_bytes_is_refused_before_it_is_read(photograph: Path) -> None:
-    size = photograph.stat().st_size / 1e6
-    assert read_upload(photograph, Limits(upload_mb=size))
+    size_bytes = photograph.stat().st_size
+    assert Limits(upload_mb=2.5).upload_bytes == 2_621_440
+    assert read_upload(photograph, Limits(upload_mb=size_bytes / (1 << 20)))
     message = r"^photo-0\.png: 0\.0 MB; expected at most 0\.001 MB: save it with less quality$"
     with pytest.raises(ImageError, match=message):
         read_upload(photograph, Limits(upload_mb=0.001))

@@ -35,6 +35,7 @@ def test_all_work_takes_turns(config: dict[str, Any], desk: Desk, monkeypatch: p
     assert len(functions) == 4
     assert {(each.concurrency_id, each.concurrency_limit) for each in functions} == {("restorer", 1)}
     assert {each["api_visibility"] for each in config["dependencies"]} == {"private"}
+    assert [each["trigger_mode"] for each in config["dependencies"]] == ["once", "once", "always_last", "always_last"]
 
 
 def test_nothing_is_told_to_others(config: dict[str, Any]) -> None:

@@ -92,7 +92,7 @@ def _launch(page: Any, gradio: Any, host: str, port: int, limits: Limits) -> Non
             server_name=host,
             server_port=port,
             theme=theme,
-            max_file_size=round(limits.upload_mb * 1e6),
+            max_file_size=limits.upload_bytes,
             share=False,
             quiet=True,
             prevent_thread_lock=True,

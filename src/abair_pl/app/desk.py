@@ -1,6 +1,7 @@
 """A photograph on the page: from a file or an example to what is shown and downloaded, and the files of both."""
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -19,12 +20,14 @@ class Opened:
 
     Attributes:
         photograph: As it was read.
-        restored: ``(3, H, W)`` RGB in [0, 1], by the weights in force.
+        weights: Those in force, by name.
+        restored: ``(3, H, W)`` RGB in [0, 1], by these weights.
         before: A PNG of the photograph.
         after: A PNG of what is shown as restored.
     """
 
     photograph: Photograph
+    weights: Mapping[str, float]
     restored: Tensor
     before: Path
     after: Path
@@ -56,9 +59,12 @@ class Desk:
         """Open an example."""
         return self._open(Photograph(example.pixels), example.name)
 
-    def reweigh(self, opened: Opened, weights: dict[str, float], strength: float) -> Opened:
-        """Restore by other weights."""
-        return self._shown(replace(opened, restored=restore_by(self.model, opened.photograph, weights)), strength)
+    def reweigh(self, opened: Opened, weights: Mapping[str, float], strength: float) -> Opened:
+        """Restore by other weights; by the same, nothing happens."""
+        if weights == opened.weights:
+            return opened
+        restored = restore_by(self.model, opened.photograph, weights)
+        return self._shown(replace(opened, weights=weights, restored=restored), strength)
 
     def fade(self, opened: Opened, strength: float) -> Opened:
         """Show the restored photograph at another strength, without restoring it anew."""
@@ -69,13 +75,14 @@ class Desk:
         before = self._new_file(f"{name}.png")
         write_photograph(photograph, before)
         after = self._new_file(f"{name}-restored.png")
-        return self._shown(Opened(photograph, finding.restored, before, after), 1.0), finding
+        return self._shown(Opened(photograph, finding.weights, finding.restored, before, after), 1.0), finding
 
     def _shown(self, opened: Opened, strength: float) -> Opened:
         """Write what is shown under a new address, since a browser keeps what it has loaded."""
         after = self._new_file(opened.after.name)
         write_photograph(at_strength(opened.photograph, opened.restored, strength), after)
         shutil.rmtree(opened.after.parent, ignore_errors=True)
+        opened.before.touch()  # what nobody uses is swept away
         return replace(opened, after=after)
 
     def _new_file(self, name: str) -> Path:

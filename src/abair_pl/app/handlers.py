@@ -14,6 +14,7 @@ from abair_pl.restore import Abair
 
 UNKNOWN = "unlike anything this bundle was trained for; the weights are a guess"
 
+_MB = 1 << 20
 _LEAST_SHARE = 0.05
 """What is less is not told in words."""
 
@@ -23,12 +24,17 @@ class Limits:
     """What may be uploaded.
 
     Attributes:
-        upload_mb: Megabytes of a file.
+        upload_mb: Megabytes of a file, of 1,048,576 bytes each.
         megapixels: Of a photograph.
     """
 
     upload_mb: float = 20.0
     megapixels: float = 12.0
+
+    @property
+    def upload_bytes(self) -> int:
+        """The same in bytes."""
+        return round(self.upload_mb * _MB)
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,10 @@ def read_upload(path: Path, limits: Limits) -> Photograph:
     Raises:
         ImageError: It is no image, or larger than the limits.
     """
-    size_mb = path.stat().st_size / 1e6
-    if size_mb > limits.upload_mb:
-        message = f"{path.name}: {size_mb:.1f} MB; expected at most {limits.upload_mb:g} MB: save it with less quality"
+    size_bytes = path.stat().st_size
+    if size_bytes > limits.upload_bytes:
+        found = f"{path.name}: {size_bytes / _MB:.1f} MB"
+        message = f"{found}; expected at most {limits.upload_mb:g} MB: save it with less quality"
         raise ImageError(message)
     return read_photograph(path, path.name, round(limits.megapixels * 1e6))
 

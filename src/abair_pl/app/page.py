@@ -42,11 +42,15 @@ def build_page(desk: Desk, examples: Sequence[Example]) -> Any:
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 upload = gr.File(
-                    label="Drop a photograph", file_types=[f".{suffix}" for suffix in IMAGE_SUFFIXES], height=130
+                    label="Drop a photograph",
+                    elem_id="upload",
+                    file_types=[f".{suffix}" for suffix in IMAGE_SUFFIXES],
+                    height=130,
                 )
                 gallery = gr.Gallery(
                     [(to_8bit(example.pixels), example.name) for example in examples],
                     label="Or try one of these",
+                    elem_id="examples",
                     columns=len(examples),
                     height=150,
                     object_fit="cover",
@@ -75,8 +79,11 @@ def build_page(desk: Desk, examples: Sequence[Example]) -> Any:
             return [*shown(work), finding.words, painted, 1.0, *estimated]
 
         def shown(work: Opened) -> list[Any]:
-            pair = str(work.before), str(work.after)
-            return [work, pair, gr.DownloadButton(value=str(work.after), interactive=True)]
+            return [
+                work,
+                (str(work.before), str(work.after)),
+                gr.DownloadButton(value=str(work.after), interactive=True),
+            ]
 
         def refused(words: str) -> list[Any]:
             empty = gr.DownloadButton(value=None, interactive=False)
@@ -107,12 +114,13 @@ def build_page(desk: Desk, examples: Sequence[Example]) -> Any:
                 raise gr.Error(str(error), print_exception=False) from error
 
         turn = {"concurrency_id": _TURN, "concurrency_limit": 1, "api_visibility": "private"}
+        moves = {"trigger_mode": "always_last", **turn}  # a move while the last is worked on is not lost
         result = [state, compare, download]
         whole = [*result, found, labels, strength, *sliders]
         upload.upload(open_upload, upload, whole, **turn)
         gallery.select(open_example, None, [upload, *whole], **turn)
-        gr.on([slider.release for slider in sliders], reweigh, [state, strength, *sliders], result, **turn)
-        strength.release(fade, [state, strength], result, **turn)
+        gr.on([slider.release for slider in sliders], reweigh, [state, strength, *sliders], result, **moves)
+        strength.release(fade, [state, strength], result, **moves)
     return page
 
 
@@ -120,7 +128,7 @@ def _explained(desk: Desk) -> str:
     limits = desk.limits
     return (
         "The bundle estimates what is wrong with it; move the sliders to mix its adapters by hand. "
-        f"Up to {limits.upload_mb:g} MB and {limits.megapixels:g} megapixels; photographs stay on this machine."
+        f"Up to {limits.upload_mb:g} MB and {limits.megapixels:g} megapixels; nothing is sent to anybody else."
     )
 
 
