@@ -139,6 +139,7 @@ class Visit:
         self.settle()
         images = self.page.locator("#compare img, #labels img")
         for index in range(images.count()):
+            images.nth(index).scroll_into_view_if_needed()  # what is out of sight is not loaded
             self.page.wait_for_function(
                 "image => image.complete && image.naturalWidth", arg=images.nth(index).element_handle()
             )
@@ -147,7 +148,7 @@ class Visit:
     def after(self, other_than: str) -> str:
         """The address of the restored picture, as soon as it is another."""
         self.page.wait_for_function(
-            "before => [...document.querySelectorAll('#compare img')].every(image => image.src != before) && "
+            "before => [...document.querySelectorAll('#compare img')].every(image => image.getAttribute('src') != before) && "
             "document.querySelectorAll('#compare img').length == 2",
             arg=other_than,
         )
