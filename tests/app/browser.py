@@ -148,8 +148,8 @@ class Visit:
     def after(self, other_than: str) -> str:
         """The address of the restored picture, as soon as it is another."""
         self.page.wait_for_function(
-            "before => [...document.querySelectorAll('#compare img')].every(image => image.getAttribute('src') != before) && "
-            "document.querySelectorAll('#compare img').length == 2",
+            "before => { const shown = [...document.querySelectorAll('#compare img')];"
+            " return shown.length == 2 && shown[1].getAttribute('src') != before; }",
             arg=other_than,
         )
         return self.pictures()[1]
