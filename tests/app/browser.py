@@ -15,12 +15,14 @@ from typing import Any
 
 from PIL import Image
 
+from abair_pl.palette import LABEL_COLORS
+
 ROOT = Path(__file__).parents[2]
 STARTS_WITHIN_S = 120
 _ENDS_WITHIN_S = 30
 _WITHIN_MS = 60_000
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-_WINDOW_PX = {"width": 1120, "height": 880}
+_WINDOW_PX = {"width": 980, "height": 800}
 
 
 def chromium() -> str | None:
@@ -166,12 +168,15 @@ class Visit:
         return str(coming.value.suggested_filename)
 
     def screenshot(self, path: Path) -> None:
-        """A picture of the page in 256 colours."""
+        """A picture of the page in 256 colours, those of the label map among them."""
         self.page.mouse.move(0, 0)
         self.page.screenshot(path=str(path), full_page=True)
         with Image.open(path) as image:
-            few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-        few.save(path, optimize=True)
+            colors = image.convert("RGB")
+        palette = Image.new("P", (1, 1))
+        own = [255, 255, 255, *LABEL_COLORS.ravel().tolist()]
+        palette.putpalette((colors.quantize(256 - len(own) // 3).getpalette() or []) + own)
+        colors.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 @contextmanager
@@ -200,14 +205,17 @@ def main() -> None:
         served(Path(folder), *options) as server,
         visited(server.url) as visit,
     ):
-        visit.choose_example(0)
-        found = visit.found("")
-        after = visit.pictures()[1]
-        visit.screenshot(given.output / "app-estimated.png")
         visit.choose_example(1)
+        found = visit.found("")
+        visit.pictures()
+        visit.screenshot(given.output / "app-estimated.png")
+        visit.choose_example(2)
         visit.found(found)
-        visit.type_value("strength", 0.6)
-        visit.after(after)
+        estimated = visit.pictures()[1]
+        visit.type_value("of-low_light", 1.0)
+        by_hand = visit.after(estimated)
+        visit.type_value("strength", 0.7)
+        visit.after(by_hand)
         visit.screenshot(given.output / "app-by-hand.png")
         assert server.end() == 0
 

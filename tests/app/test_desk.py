@@ -86,7 +86,7 @@ def test_former_results_are_removed_and_addresses_differ(desk: Desk, photograph:
 
 
 def test_an_example_is_opened_like_a_file(desk: Desk) -> None:
-    example = Example("grey", torch.full((3, 24, 16), 0.5))
+    example = Example("grey", "haze", torch.full((3, 24, 16), 0.5))
     opened, finding = desk.open_example(example)
     assert opened.after.name == "grey-restored.png"
     assert pixels(opened.before).shape == (24, 16, 3)

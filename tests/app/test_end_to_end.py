@@ -80,7 +80,7 @@ def test_from_the_drop_to_the_download(bundle_path: Path, model: Abair, photogra
         visit.found(visit.page.locator("#found textarea").input_value())
         assert visit.slider("strength") == 1.0
         assert len(visit.pictures()) == 3
-        assert visit.download(tmp_path / "example.png") == "astronaut-low_light-restored.png"
+        assert visit.download(tmp_path / "example.png") == "astronaut-restored.png"
 
         assert {urlsplit(address).hostname for address in visit.requested} - {None, ""} == {"127.0.0.1"}
         assert server.end() == 0

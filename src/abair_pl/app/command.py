@@ -11,7 +11,7 @@ from typing import Any, Literal
 from abair_pl.app.desk import Desk
 from abair_pl.app.examples import make_examples
 from abair_pl.app.handlers import Limits
-from abair_pl.app.page import build_page
+from abair_pl.app.page import STYLE, build_page
 from abair_pl.data.decode import MAX_PIXELS
 from abair_pl.errors import AbairError, InputError
 from abair_pl.restore import Abair
@@ -92,6 +92,7 @@ def _launch(page: Any, gradio: Any, host: str, port: int, limits: Limits) -> Non
             server_name=host,
             server_port=port,
             theme=theme,
+            css=STYLE,
             max_file_size=limits.upload_bytes,
             share=False,
             quiet=True,

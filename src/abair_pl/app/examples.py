@@ -22,18 +22,20 @@ class Example:
     """A photograph to try.
 
     Attributes:
-        name: What to call it.
+        name: What to call its file.
+        damage: What is wrong with it.
         pixels: ``(3, H, W)`` RGB in [0, 1], degraded.
     """
 
     name: str
+    damage: str
     pixels: Tensor
 
 
 def make_examples() -> list[Example]:
     """Degrade the photographs; each time the same."""
     return [
-        Example(f"{name}-{text.partition(':')[0]}", _degraded(_small(name), text))
+        Example(name, text.partition(":")[0].replace("_", " "), _degraded(_small(name), text))
         for name, text in DEGRADATIONS.items()
     ]
 

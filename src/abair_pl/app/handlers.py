@@ -15,6 +15,7 @@ from abair_pl.restore import Abair
 UNKNOWN = "unlike anything this bundle was trained for; the weights are a guess"
 
 _MB = 1 << 20
+_PERCENT = "\N{NO-BREAK SPACE}%"
 _LEAST_SHARE = 0.05
 """What is less is not told in words."""
 
@@ -106,15 +107,13 @@ def at_strength(photograph: Photograph, restored: Tensor, strength: float) -> Ph
 
 
 def in_words(weights: Mapping[str, float], unknown: bool) -> str:
-    """What the estimator found.
+    """What the estimator found, such as "rain 71 %, clean 15 %, blur 12 %".
 
     Args:
         weights: Of each adapter, as the estimator gives them; what they lack to 1 is clean.
         unknown: The damage is unlike any adapter.
 
     Examples:
-        >>> in_words({"rain": 0.71, "blur": 0.12, "haze": 0.02}, unknown=False)
-        'rain 71 %, clean 15 %, blur 12 %'
         >>> in_words({"rain": 0.01, "low_light": 0.02}, unknown=False)
         'clean'
     """
@@ -124,4 +123,4 @@ def in_words(weights: Mapping[str, float], unknown: bool) -> str:
     told = sorted((name for name in shares if shares[name] >= _LEAST_SHARE), key=lambda name: -shares[name])
     if told == ["clean"]:
         return "clean"
-    return ", ".join(f"{name.replace('_', ' ')} {shares[name]:.0%}".replace("%", " %") for name in told)
+    return ", ".join(f"{name.replace('_', ' ')} {100 * shares[name]:.0f}{_PERCENT}" for name in told)

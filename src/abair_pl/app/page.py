@@ -18,10 +18,14 @@ from abair_pl.palette import LABEL_COLORS, paint_labels
 KEPT_S = 6 * 3600
 """How long files and photographs of a page that nobody touches are kept."""
 
+STYLE = ".gradio-container { max-width: 1080px !important; margin: 0 auto !important; }"
+"""CSS: on a wide screen, the examples stay small."""
+
 _SWEEP_S = 600
 _TURN = "restorer"
 """All work takes turns here: one photograph at a time."""
 
+_SLIDERS_A_ROW = 2
 _NOTHING_OPEN = "no photograph is open: drop one, or choose an example"
 _SWATCH = "display:inline-block;width:0.9em;height:0.9em;margin:0 0.3em 0 0.9em;border:1px solid #888;background:"
 
@@ -35,35 +39,43 @@ def build_page(desk: Desk, examples: Sequence[Example]) -> Any:
     """
     import gradio as gr  # optional
 
+    def slider(name: str, value: float, mark: str) -> Any:
+        label = name.replace("_", " ")
+        return gr.Slider(0.0, 1.0, value, step=0.01, label=label, min_width=160, buttons=[], elem_id=mark)
+
     names = desk.model.names
-    with gr.Blocks(title="abair-pl", analytics_enabled=False, delete_cache=(_SWEEP_S, KEPT_S)) as page:
+    sweep = (_SWEEP_S, KEPT_S)
+    with gr.Blocks(title="abair-pl", fill_width=True, analytics_enabled=False, delete_cache=sweep) as page:
         gr.Markdown("## Restore a photograph\n" + _explained(desk))
         state = gr.State(time_to_live=KEPT_S)
         with gr.Row():
-            with gr.Column(scale=2, min_width=300):
+            with gr.Column(scale=2, min_width=340):
                 upload = gr.File(
                     label="Drop a photograph",
                     elem_id="upload",
                     file_types=[f".{suffix}" for suffix in IMAGE_SUFFIXES],
                     height=130,
                 )
+                gr.Markdown("Or try one of these:")
                 gallery = gr.Gallery(
-                    [(to_8bit(example.pixels), example.name) for example in examples],
-                    label="Or try one of these",
+                    [(to_8bit(example.pixels), example.damage) for example in examples],
+                    show_label=False,
                     elem_id="examples",
                     columns=len(examples),
-                    height=150,
+                    height=136,
                     object_fit="cover",
                     allow_preview=False,
                     interactive=False,
                     buttons=[],
                 )
                 found = gr.Textbox(label="Found", interactive=False, lines=1, max_lines=4, elem_id="found")
-                sliders = [
-                    gr.Slider(0.0, 1.0, 0.0, step=0.01, label=name.replace("_", " "), buttons=[], elem_id=f"of-{name}")
-                    for name in names
-                ]
-                strength = gr.Slider(0.0, 1.0, 1.0, step=0.01, label="strength", buttons=[], elem_id="strength")
+                sliders = []
+                with gr.Group():
+                    for start in range(0, len(names), _SLIDERS_A_ROW):
+                        row = names[start : start + _SLIDERS_A_ROW]
+                        with gr.Row():
+                            sliders += [slider(name, 0.0, f"of-{name}") for name in row]
+                    strength = slider("strength", 1.0, "strength")
                 download = gr.DownloadButton("Download PNG", interactive=False, variant="primary", elem_id="download")
             with gr.Column(scale=3, min_width=400):
                 compare = gr.ImageSlider(
@@ -119,7 +131,7 @@ def build_page(desk: Desk, examples: Sequence[Example]) -> Any:
         whole = [*result, found, labels, strength, *sliders]
         upload.upload(open_upload, upload, whole, **turn)
         gallery.select(open_example, None, [upload, *whole], **turn)
-        gr.on([slider.release for slider in sliders], reweigh, [state, strength, *sliders], result, **moves)
+        gr.on([each.release for each in sliders], reweigh, [state, strength, *sliders], result, **moves)
         strength.release(fade, [state, strength], result, **moves)
     return page
 
