@@ -17,7 +17,7 @@ TRACK   = --config configs/wandb/tracking.yaml --tracking.project abair-pl-demo
 export PYTHONWARNINGS = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights weights-check test test-slow check bench audit figures clean
+.PHONY: help demo weights weights-check test test-slow check bench audit figures docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,5 +80,8 @@ audit: $(READY) ## known faults of the installed packages
 figures: $(READY) ## the pictures of docs/ and the outputs of notebooks/
 	$(BIN)/python docs/make_figures.py
 
-clean: ## remove the virtual environment and all runs
-	rm -rf $(VENV) runs
+docs: $(READY) ## the pages of docs/ as a site, site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+clean: ## remove the virtual environment, the site and all runs
+	rm -rf $(VENV) site runs
