@@ -86,7 +86,8 @@ def _texts(found: Any) -> dict[str, str]:
     """What the docstring says of each parameter, of a dataclass under ``Attributes``."""
     kinds = (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes)
     sections = [section for section in _docstring(found).parse("google") if section.kind in kinds]
-    return {entry.name: " ".join(entry.description.split()).replace("|", "\\|") for section in sections for entry in section.value}
+    entries = [entry for section in sections for entry in section.value]
+    return {entry.name: " ".join(entry.description.split()).replace("|", "\\|") for entry in entries}
 
 
 def _type(parameter: griffe.Parameter) -> str:

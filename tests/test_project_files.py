@@ -1,0 +1,37 @@
+"""Files beside the package that say the same as it does: the citation, the workflow, the licences."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from abair_pl import __version__
+from abair_pl.data.shards.sample import HELD_OUT_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_citation_is_of_this_version_and_of_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert citation["license"] == "Apache-2.0"
+    (paper,) = citation["references"]
+    assert paper["url"] == "https://arxiv.org/abs/2411.18412"
+    assert paper["url"] in (ROOT / "README.md").read_text()
+
+
+def test_workflow_has_the_commands_of_ci_run() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands == [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
+    assert commands
+
+
+def test_licences_name_every_photograph() -> None:
+    page = (ROOT / "docs" / "licences.md").read_text()
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("|"))
+    assert set(re.findall(r"`(\w+)`", rows)) >= {*HELD_OUT_PHOTOGRAPHS, *TRAIN_PHOTOGRAPHS} - {
+        "motorcycle_left",
+        "motorcycle_right",
+    }
+    assert "`motorcycle_left` and `motorcycle_right`" in page
