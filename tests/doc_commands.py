@@ -32,7 +32,7 @@ class Command:
     @property
     def words(self) -> list[str]:
         """The words that the program gets, its own name first; what a usage line has in brackets is given."""
-        return shlex.split(self.text.replace("[", "").replace("]", ""), comments=True)
+        return shlex.split(re.sub(r"\[(--[^]]*)\]", r"\1", self.text), comments=True)
 
     @property
     def comment(self) -> str:

@@ -29,6 +29,7 @@ NOT_RUN = {
     r"^tensorboard ": "serves until it is stopped",
     r"configs/trainer/(single_gpu|ddp|fsdp)\.yaml": "needs GPUs",
     r"--layout (gldv2|gopro) ": "needs the data set",
+    r"^abair-pl ablate .*--preset small": "README.md runs the same ablation",
     r"^abair-pl adapters \w+ +BUNDLE": "says how the commands are used; README.md runs them",
 }
 STANDS_FOR = {
@@ -46,6 +47,9 @@ STANDS_FOR = {
 FROM_NOTHING = ("README.md", "docs/index.md", "docs/data.md", "shards/README.md")
 """Pages whose first commands make what the later ones take; for the others it is there."""
 
+FROM_A_BUNDLE = ("docs/degradations.md",)
+"""Pages that measure a bundle, and train a backbone of their own."""
+
 FIT = {
     "data.workers": 0,
     "data.batch_size": 2,
@@ -55,6 +59,7 @@ FIT = {
     "trainer.max_steps": 2,
     "trainer.val_check_interval": 2,
     "trainer.enable_model_summary": "false",
+    "trainer.enable_progress_bar": "false",
 }
 APPENDED = {
     r"^fit .*pretrain\.yaml": ["--model.preset", "tiny"],
@@ -102,12 +107,15 @@ def supply(page: str, folder: Path, given: dict[str, Path]) -> None:
         (folder / "my_package.py").write_text(blocks(page, "python")[-1])
 
 
-def checkpoint(name: str) -> None:
-    """Write what stands for a published checkpoint: the published network, untrained."""
+def prepare(words: list[str]) -> None:
+    """Make what a command takes and no command of a page makes: published networks, untrained, and another bundle."""
     networks: dict[str, Callable[[], Any]] = {"deraining.pth": Restormer, "model.ckpt": PromptIR}
-    if name in networks and not Path(name).exists():
+    for name in networks.keys() & set(words):
         state = networks[name]().state_dict()
         torch.save({"state_dict": {f"net.{key}": value for key, value in state.items()}}, name)
+    if STANDS_FOR["OTHER_BUNDLE"] in words:
+        snow = ["--model.degradation", "snow", "--model.save_to", STANDS_FOR["OTHER_BUNDLE"]]
+        run(["fit", "--config", "configs/adapter.yaml", *snow])
 
 
 def run(words: list[str]) -> None:
@@ -143,28 +151,19 @@ def test_exceptions_are_of_commands_that_there_are() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_commands_run(page: str, place: Path, bundle_path: Path, backbone_path: Path, sample_shards: Path) -> None:
-    made = {"runs/bundle": bundle_path, "runs/adapters/bundle": bundle_path, "runs/pretrain/bundle": backbone_path}
-    shards = {"shards/train": sample_shards / "train", "shards/val": sample_shards / "val"}
-    supply(page, place, {} if page in FROM_NOTHING else {**made, **shards})
-    print()
-    for command in commands(page):
-        if reason := reason_not_to_run(command):
-            print(f"not run  {command}  ({reason})")
-            continue
-        for words in lines_of(command):
-            for word in words:
-                checkpoint(word)
-            if "other" in words and not Path("other").exists():
-                run(
-                    [
-                        "fit",
-                        "--config",
-                        "configs/adapter.yaml",
-                        "--model.degradation",
-                        "snow",
-                        "--model.save_to",
-                        "other",
-                    ]
-                )
-            run(words)
-            print(f"ran      {page}: abair-pl {' '.join(words)}")
+    given = {"runs/bundle": bundle_path, "shards/train": sample_shards / "train", "shards/val": sample_shards / "val"}
+    phases = {"runs/pretrain/bundle": backbone_path, "runs/adapters/bundle": bundle_path}
+    if page not in FROM_NOTHING:
+        supply(page, place, given if page in FROM_A_BUNDLE else {**given, **phases})
+    told = [""]
+    try:
+        for command in commands(page):
+            if reason := reason_not_to_run(command):
+                told.append(f"not run  {command}  ({reason})")
+                continue
+            for words in lines_of(command):
+                told.append(f"ran      {page}: abair-pl {' '.join(words)}")
+                prepare(words)
+                run(words)
+    finally:
+        print("\n".join(told))
