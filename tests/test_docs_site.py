@@ -32,7 +32,7 @@ from abair_pl.modules.tracking import TrackingConfig
 ROOT = Path(__file__).parents[1]
 MARKER = re.compile(r"^<!-- (settings|command|summary) (\S+)(?: (\S+))? -->$", re.MULTILINE)
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
-SETTINGS = {
+SETTINGS: dict[str, list[type]] = {
     "model": [PretrainModule, AdapterModule, EstimatorModule],
     "model.adapter": [LoRA, VeRA, ConvLoRA],
     "model.optimization": [OptimizationConfig],
