@@ -14,6 +14,7 @@ PROGRAMS = ("abair-pl", "make", "python", "pip", "sbatch", "torchrun", "wandb", 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SHELL = ("bash", "sh", "console")
 _ASSIGNED = re.compile(r"^\w+=(?!\$\()('[^']*'|\S*)(\s+|$)")
+_PIPED = re.compile(r"^cat \S+ \| |\s+> \S+$")
 _SUBSTITUTED = re.compile(r"^\w+=\$\((.*)\)$")
 
 
@@ -76,5 +77,6 @@ def _lines(page: str) -> Iterator[tuple[str, bool]]:
                 text = inner[1]
             while (given := _ASSIGNED.match(text)) is not None:
                 text = text[given.end() :]
+            text = _PIPED.sub("", text)
             if text and not text.startswith("#"):
                 yield text, bool(language)

@@ -100,11 +100,6 @@ def test_what_is_no_photograph_is_refused_by_its_name_alone(kind: str, tmp_path:
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_a_photograph_may_be_too_small(model: Abair) -> None:
-    with pytest.raises(ImageError, match="image of 7 x 9 pixels; expected at least 8 a side"):
-        find(model, Photograph(torch.zeros(3, 9, 7)))
-
-
 def test_weights_have_to_be_numbers(model: Abair, opened: Photograph) -> None:
     with pytest.raises(InputError, match="the weight of rain is nan"):
         restore_by(model, opened, {"rain": float("nan")})

@@ -70,11 +70,7 @@ def read_upload(path: Path, limits: Limits) -> Photograph:
 
 
 def find(model: Abair, photograph: Photograph) -> Finding:
-    """Estimate the weights of a photograph and restore it by them; the estimator runs here alone.
-
-    Raises:
-        ImageError: It is too small.
-    """
+    """Estimate the weights of a photograph and restore it by them; the estimator runs here alone."""
     result = model.restore(photograph.pixels)
     return Finding(result.weights, in_words(result.weights, result.unknown), result.labels, result.restored)
 
