@@ -9,9 +9,13 @@ from PIL import Image
 from torch import Tensor
 from traitlets.config import Config
 
-from abair_pl.data.shards.sample import load_photograph
+from abair_pl import Abair
+from abair_pl.data.shards.sample import HELD_OUT_PHOTOGRAPHS, load_photograph
 from abair_pl.degradations import PAPER_FIVE, Composite, Synthesizer, parse_degradation, resolve_degradations
+from abair_pl.evaluation.figures import captioned_grid, centered
 from abair_pl.evaluation.gallery import composite_sheet, cutmix_sheet, every_operator, severity_sheet
+from abair_pl.images import to_8bit
+from abair_pl.metrics import psnr
 
 FOLDER = Path(__file__).parent
 SIZE_PX = (480, 320)
@@ -31,6 +35,8 @@ COMPOSITES = {
     "haze+snow": "rocket",
 }
 CUTMIX = ("astronaut", "coffee", "motorcycle_left", "rocket", "astronaut", "coffee")
+RESTORED = ("noise:sigma=35", "rain:severity=0.7", "haze:severity=0.7", "low_light:severity=0.6", "snow:severity=0.7")
+RESTORED_PX = 280
 
 
 def photograph(name: str) -> Tensor:
@@ -38,6 +44,24 @@ def photograph(name: str) -> Tensor:
     pixels = torch.from_numpy(load_photograph(name).copy()).permute(2, 0, 1) / 255.0
     top, left = (max((side - most) // 2, 0) for side, most in zip(pixels.shape[1:], SIZE_PX[::-1], strict=True))
     return pixels[:, top : top + SIZE_PX[1], left : left + SIZE_PX[0]]
+
+
+def restored_sheet() -> Image.Image:
+    """Photographs that were not trained on, degraded above and restored by the weights that ship below."""
+    model, above, below = Abair.from_pretrained(), [], []
+    for index, text in enumerate(RESTORED):
+        clean = photograph(HELD_OUT_PHOTOGRAPHS[index % len(HELD_OUT_PHOTOGRAPHS)])
+        degradation = parse_degradation(text)
+        synthesizer = Synthesizer.only(degradation)
+        degraded = synthesizer(clean[None], synthesizer.plan(torch.tensor([index]))).degraded[0]
+        result = model.restore(degraded)
+        for row, caption, image in (
+            (above, degradation.name.replace("_", " "), degraded),
+            (below, "restored", result.restored),
+        ):
+            measured = float(psnr(image[None], clean[None]))
+            row.append((f"{caption}  {measured:.1f} dB", to_8bit(centered(image, (RESTORED_PX, RESTORED_PX)))))
+    return captioned_grid([above, below], (RESTORED_PX, RESTORED_PX))
 
 
 def save(sheet: Image.Image, name: str, quality: int = 72) -> None:
@@ -72,6 +96,7 @@ def main() -> None:
     synthesizer = Synthesizer(resolve_degradations(PAPER_FIVE), cutmix_probability=1.0, cutmix_regions=(3, 4))
     photographs = torch.stack([photograph(name) for name in CUTMIX])
     save(cutmix_sheet(synthesizer, photographs, torch.arange(len(CUTMIX))), "cutmix.jpg")
+    save(restored_sheet(), "restored.jpg")
     for notebook in sorted((FOLDER.parent / "notebooks").glob("*.ipynb")):
         run(notebook)
 
