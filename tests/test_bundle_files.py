@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from abair_pl.adapter_commands import remove_adapter
 from abair_pl.atomic import aside
 from abair_pl.bundle import Bundle, save_adapter
+from abair_pl.bundle_commands.adapters import remove_adapter
 from abair_pl.bundle_config import write_config
 from abair_pl.bundle_files import copy_bundle, digests_of, reason, settle, standing
 from abair_pl.errors import BundleError

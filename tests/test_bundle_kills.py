@@ -14,8 +14,8 @@ import pytest
 import torch
 from tests.fuzz.corpus import ADAPTERS, make_bundle
 
-from abair_pl.adapter_commands import remove_adapter
 from abair_pl.bundle import Bundle, save_adapter, save_backbone, save_estimator
+from abair_pl.bundle_commands.adapters import remove_adapter
 from abair_pl.cli import main
 from abair_pl.models.adapters import LoRA
 from abair_pl.models.backbone import Backbone

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from abair_pl.adapter_commands import add_adapter
 from abair_pl.atomic import locked
 from abair_pl.bundle import Bundle
+from abair_pl.bundle_commands.adapters import add_adapter
 from abair_pl.bundle_files import copy_bundle
 from abair_pl.errors import BundleError
 

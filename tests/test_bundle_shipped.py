@@ -13,7 +13,7 @@ import yaml
 
 import abair_pl
 from abair_pl.bundle import Bundle, save_adapter, save_backbone, save_estimator, shipped_bundle
-from abair_pl.card import model_card
+from abair_pl.card.text import model_card
 from abair_pl.cli import main
 from abair_pl.errors import BundleError
 from abair_pl.models.adapters import LoRA

@@ -10,8 +10,8 @@ from typing import Any
 
 from abair_pl.atomic import write_text
 from abair_pl.bundle_files import CONFIG_FILE, check_file, reason
-from abair_pl.card import model_card
-from abair_pl.card_figures import are_figures
+from abair_pl.card.figures import are_figures
+from abair_pl.card.text import model_card
 from abair_pl.errors import BundleError, InputError
 from abair_pl.models.adapters import ADAPTER_FILES, AdapterMethod, adapter_method, check_adapter_name
 from abair_pl.models.adapters.loading import check_limits
@@ -62,7 +62,7 @@ class BundleConfig:
         estimator_sha256: Digest of the estimator's file; empty without one.
         calibration: How the estimator's logits are read.
         provenance: For each phase, where its weights come from.
-        figures: What benchmarks have found, and of which weights, see :func:`abair_pl.card_figures.are_figures`.
+        figures: What benchmarks have found, and of which weights, see :func:`abair_pl.card.figures.are_figures`.
         version: Version of this format.
     """
 

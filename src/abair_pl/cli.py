@@ -122,19 +122,19 @@ def _functions(command: str) -> dict[str, Callable[..., Any]]:
 
         return {"": ablate}
     if command == "bundle":
-        from abair_pl.bundle_figures import put_figures
-        from abair_pl.bundle_halve import halve
-        from abair_pl.bundle_import import import_bundle
+        from abair_pl.bundle_commands.figures import put_figures
+        from abair_pl.bundle_commands.halve import halve
+        from abair_pl.bundle_commands.importing import import_bundle
 
         return {"import": import_bundle, "halve": halve, "figures": put_figures}
     if command == "adapters":
-        from abair_pl import adapter_commands
+        from abair_pl.bundle_commands import adapters
 
         return {
-            "list": adapter_commands.list_adapters,
-            "add": adapter_commands.add_adapter,
-            "remove": adapter_commands.remove_adapter,
-            "merge": adapter_commands.merge,
+            "list": adapters.list_adapters,
+            "add": adapters.add_adapter,
+            "remove": adapters.remove_adapter,
+            "merge": adapters.merge,
         }
     if command == "export":
         from abair_pl.export.command import export

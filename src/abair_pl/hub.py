@@ -19,7 +19,7 @@ from abair_pl.atomic import published, replacing, scratch
 from abair_pl.bundle import Bundle
 from abair_pl.bundle_files import BACKBONE_FILE, CONFIG_FILE, ESTIMATOR_FILE, copy_bundle, reason
 from abair_pl.bundle_output import check_output, is_free
-from abair_pl.card import model_card
+from abair_pl.card.text import model_card
 from abair_pl.errors import AbairError, BundleError, InputError
 from abair_pl.models.adapters import ADAPTER_FILES
 

@@ -1,6 +1,6 @@
 from abair_pl import __version__
 from abair_pl.bundle import Bundle
-from abair_pl.card_figures import weights_digest
+from abair_pl.card.figures import weights_digest
 from abair_pl.export.facts import export_facts
 from abair_pl.export.restorer import exported_restorer
 

@@ -2,7 +2,7 @@
 
 from abair_pl import __version__
 from abair_pl.bundle import Bundle
-from abair_pl.card_figures import weights_digest
+from abair_pl.card.figures import weights_digest
 from abair_pl.export.restorer import ExportedRestorer
 
 

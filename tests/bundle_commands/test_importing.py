@@ -12,7 +12,7 @@ from tests.reference.restormer import Restormer
 from torch import Tensor
 
 from abair_pl.bundle import Bundle, save_adapter, save_backbone
-from abair_pl.bundle_import import import_bundle, read_checkpoint
+from abair_pl.bundle_commands.importing import import_bundle, read_checkpoint
 from abair_pl.cli import main
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import InputError
@@ -191,7 +191,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_commands_of_the_page_are_understood(capfd: pytest.CaptureFixture[str]) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "known-weights.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "known-weights.md").read_text()
     commands = [line.split()[1:] for line in page.splitlines() if line.startswith("abair-pl bundle ")]
     assert len(commands) == 2
     for command in commands:

@@ -11,7 +11,7 @@ from abair_pl.bundle import Bundle
 from abair_pl.bundle_config import write_config
 from abair_pl.bundle_files import reason
 from abair_pl.bundle_repair import settled
-from abair_pl.card_figures import are_figures, weights_digest
+from abair_pl.card.figures import are_figures, weights_digest
 from abair_pl.errors import InputError
 
 _MAIN = "bundle main"

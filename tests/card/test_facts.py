@@ -1,6 +1,6 @@
 import pytest
 
-from abair_pl.card_facts import by_source, number
+from abair_pl.card.facts import by_source, number
 
 
 @pytest.mark.parametrize(("value", "expected"), [(3, 3.0), (2.5, 2.5), ("3", 0.0), (None, 0.0), ([1], 0.0)])

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from abair_pl.card_facts import by_source, number
-from abair_pl.card_figures import cell, figure_lines
-from abair_pl.card_limits import limits
+from abair_pl.card.facts import by_source, number
+from abair_pl.card.figures import cell, figure_lines
+from abair_pl.card.limits import limits
 
 _PUBLISHED_AT = {
     "restormer": "https://github.com/swz30/Restormer",

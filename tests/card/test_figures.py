@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from abair_pl.bundle import Bundle
-from abair_pl.card_figures import are_figures, cell, figure_lines, weights_digest
+from abair_pl.card.figures import are_figures, cell, figure_lines, weights_digest
 from abair_pl.models.calibration import Calibration
 
 SUITES = {

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from abair_pl.card_facts import by_source, number
+from abair_pl.card.facts import by_source, number
 
 _LARGER = {"tiny": "small", "small": "paper"}
 

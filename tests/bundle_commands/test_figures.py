@@ -11,7 +11,7 @@ import yaml
 
 from abair_pl.bundle import Bundle, save_adapter
 from abair_pl.bundle_config import read_config, write_config
-from abair_pl.card import model_card
+from abair_pl.card.text import model_card
 from abair_pl.cli import main
 from abair_pl.models.adapters import LoRA
 

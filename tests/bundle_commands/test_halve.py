@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from abair_pl.bundle import BACKBONE_FILE, ESTIMATOR_FILE, Bundle, save_adapter
+from abair_pl.bundle_commands.halve import size_bytes
 from abair_pl.bundle_config import write_config
 from abair_pl.bundle_files import digests_of
-from abair_pl.bundle_halve import size_bytes
 from abair_pl.cli import main
 from abair_pl.data.manifest import file_sha256
 from abair_pl.errors import BundleError
@@ -28,7 +28,7 @@ from abair_pl.models.weights import fixed_weights
 from abair_pl.restore import Abair
 
 METHODS: list[AdapterMethod] = [LoRA(rank=3, alpha=6.0), VeRA(rank=5), ConvLoRA(rank=2)]
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def run(*arguments: object) -> int:
@@ -294,7 +294,7 @@ def test_a_write_that_fails_leaves_what_was_there(
     def fail(*_: object, **__: object) -> None:
         raise BundleError("gone")  # noqa: EM101
 
-    monkeypatch.setattr("abair_pl.bundle_halve.write_config", fail)
+    monkeypatch.setattr("abair_pl.bundle_commands.halve.write_config", fail)
     assert run("bundle", "halve", bundle.path, "--output", half_copy) == 2
     assert hashes(half_copy) == before
     assert [entry.name for entry in half_copy.parent.iterdir()] == ["bundle"]

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from abair_pl.card_limits import limits
+from abair_pl.card.limits import limits
 
 SYNTHETIC = "It was trained on synthetic damage of clean photographs alone, and has seen no real pair."
 CLEAN = {"steps": 1, "data_sources": {"a": 1.0}, "data_layouts": {"a": "clean"}}

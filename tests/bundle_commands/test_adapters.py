@@ -259,7 +259,7 @@ def test_a_name_that_is_taken_meanwhile_is_refused(
         assert run(*add) == 0
         return read_method(*arguments)
 
-    monkeypatch.setattr("abair_pl.adapter_commands.read_method", slow)
+    monkeypatch.setattr("abair_pl.bundle_commands.adapters.read_method", slow)
     assert run(*add) == 2
     assert "has an adapter 'snow' already" in capsys.readouterr().err
 

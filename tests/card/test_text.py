@@ -4,9 +4,9 @@ import pytest
 import yaml
 
 from abair_pl.bundle import Bundle
-from abair_pl.card import model_card
-from abair_pl.card_figures import weights_digest
-from abair_pl.card_limits import limits
+from abair_pl.card.figures import weights_digest
+from abair_pl.card.limits import limits
+from abair_pl.card.text import model_card
 
 
 def test_card_names_the_facts_of_the_bundle(bundle: Bundle) -> None:

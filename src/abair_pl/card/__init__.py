@@ -1,0 +1,1 @@
+"""The model card, made from the facts in a bundle's configuration."""
