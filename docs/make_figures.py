@@ -76,7 +76,7 @@ def run(notebook: Path) -> None:
     content = nbformat.read(notebook, as_version=4)
     metadata = content.metadata.copy()
     config = Config(KernelManager={"transport_encryption": "auto"})
-    NotebookClient(content, kernel_name="python3", record_timing=False, config=config).execute()
+    NotebookClient(content, kernel_name="python3", record_timing=False, coalesce_streams=True, config=config).execute()
     content.metadata = metadata
     for cell in content.cells:
         if cell.cell_type == "code":  # on stderr, libraries say what they think of this machine

@@ -20,7 +20,9 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     notebook = nbformat.read(path, as_version=4)
     config = Config(KernelManager={"transport_encryption": "auto"})
     resources = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(notebook, kernel_name="python3", timeout=120, resources=resources, config=config)
+    client = NotebookClient(
+        notebook, kernel_name="python3", timeout=120, resources=resources, config=config, coalesce_streams=True
+    )
     stored = [len(cell.get("outputs", [])) for cell in notebook.cells]
     client.execute()  # raises at the first error
     made = [
