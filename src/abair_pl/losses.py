@@ -13,6 +13,8 @@ RestorationLoss = Literal["l1", "charbonnier", "l2"]
 
 _CHARBONNIER_EPSILON = 1e-3
 _FLOORS: dict[str, float] = {"l1": 0.01, "charbonnier": 0.01, "l2": 0.05}
+_LARGEST_JUMP = 10.0
+"""Of a step's error over the running mean: one that explodes would silence its degradation for hundreds of steps."""
 
 
 class BalancedRestorationLoss(nn.Module):
@@ -83,7 +85,8 @@ class BalancedRestorationLoss(nn.Module):
             dist.all_reduce(sums)  # or each rank would balance by its own few images
         means = sums[0] / sums[1].clamp_min(1.0)
         present = (sums[1] > 0) & means.isfinite()
-        kept = torch.where(self.running_error > 0, torch.lerp(means, self.running_error, self.momentum), means)
+        bounded = torch.minimum(means, _LARGEST_JUMP * self.running_error)
+        kept = torch.where(self.running_error > 0, torch.lerp(bounded, self.running_error, self.momentum), means)
         self.running_error.copy_(torch.where(present, kept, self.running_error))
 
     def _factors(self, progress: float) -> Tensor:
