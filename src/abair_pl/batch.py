@@ -1,6 +1,6 @@
 """What travels from the loader to the modules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,13 +28,16 @@ class PhotoBatch:
 
     Attributes:
         clean: ``(B, 3, H, W)`` uint8 RGB.
-        degraded: The same shape for real pairs; None where the synthesizer is to degrade ``clean``.
+        degraded: The same shape for real pairs, of photographs between them ``clean`` again; None where there are no
+            pairs, and the synthesizer is to degrade all.
         keys: The samples' names in their shards.
         seeds: ``(B,)`` int64 in [0, 2**53), what each sample's degradation is drawn from; stays on the CPU.
         valid: ``(B,)`` bool; False marks repeats that only fill up a rank's last batches, left out of metrics.
         depth: ``(B, 1, H, W)`` float32 in [0, 1] with 1 farthest, NaN for samples without; None where all are.
         position: Where the stream of the worker that made the batch stands after it; None in evaluation.
         broken: Samples that were left out on the way to this batch, because they could not be decoded.
+        damages: Where there are pairs, for each sample the degradation that a pair shows, empty where its shards do not
+            say, and None for a photograph.
     """
 
     clean: Tensor
@@ -45,6 +48,26 @@ class PhotoBatch:
     depth: Tensor | None = None
     position: Position | None = None
     broken: int = 0
+    damages: tuple[str | None, ...] = ()
+
+    def part(self, pairs: bool) -> "PhotoBatch | None":
+        """The pairs of the batch, or the photographs that the synthesizer is to degrade; None if there are none."""
+        if self.degraded is None:
+            return None if pairs else self
+        rows = [row for row, name in enumerate(self.damages) if (name is not None) == pairs]
+        if not rows:
+            return None
+        if len(rows) == len(self.keys):
+            return self if pairs else replace(self, degraded=None, damages=())
+        at = torch.tensor(rows)
+        chosen = self._with_images(lambda images: images.index_select(0, at.to(images.device)))
+        return replace(
+            chosen,
+            degraded=chosen.degraded if pairs else None,
+            keys=tuple(self.keys[row] for row in rows),
+            seeds=self.seeds[at],
+            damages=tuple(self.damages[row] for row in rows) if pairs else (),
+        )
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "PhotoBatch":
         """The batch with its images on a device (Lightning calls this)."""
@@ -83,3 +106,17 @@ class RestorationBatch:
     shares: Tensor
     keys: tuple[str, ...]
     valid: Tensor
+
+    @classmethod
+    def joined(cls, parts: "Sequence[RestorationBatch]") -> "RestorationBatch":
+        """Several batches one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            clean=torch.cat([part.clean for part in parts]),
+            degraded=torch.cat([part.degraded for part in parts]),
+            labels=torch.cat([part.labels for part in parts]),
+            shares=torch.cat([part.shares for part in parts]),
+            keys=tuple(key for part in parts for key in part.keys),
+            valid=torch.cat([part.valid for part in parts]),
+        )

@@ -12,6 +12,7 @@ from typing import Any
 
 from abair_pl.atomic import locked, replacing, scratch
 from abair_pl.bundle_config import BundleConfig, read_config, write_config
+from abair_pl.bundle_estimator import stored_estimator
 from abair_pl.bundle_files import BACKBONE_FILE as BACKBONE_FILE
 from abair_pl.bundle_files import ESTIMATOR_FILE as ESTIMATOR_FILE
 from abair_pl.bundle_files import check_file, check_part, copy_bundle, digests_of, standing
@@ -116,9 +117,7 @@ class Bundle:
             adapters = ", ".join(present) or "none"
             message = f"{self.path} {found}, its adapters are {adapters}; run phase III: configs/estimator.yaml"
             raise BundleError(message)
-        dim, classes, digest = self.config.architecture.estimator_dim, len(known) + 1, self.config.estimator_sha256
-        file = standing(self.path, self.path / ESTIMATOR_FILE, {"": digest})
-        return load_module(lambda: Estimator(dim, classes), self.path, file, digest)
+        return stored_estimator(self.path, self.config)
 
     @property
     def estimator_is_current(self) -> bool:

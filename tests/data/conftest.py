@@ -128,3 +128,11 @@ def pair_shards(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
     output = tmp_path_factory.mktemp("built") / "paired"
     build_shards(pairs, output, layout="paired", samples_per_shard=PER_SHARD, workers=1)
     return output
+
+
+@pytest.fixture(scope="session")
+def sleet_shards(tmp_path_factory: pytest.TempPathFactory, pairs: Path) -> Path:
+    """The same pairs in shards that say what they show; not to be written to."""
+    output = tmp_path_factory.mktemp("built") / "sleet"
+    build_shards(pairs, output, layout="paired", samples_per_shard=PER_SHARD, workers=1, degradation="sleet")
+    return output

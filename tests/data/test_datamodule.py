@@ -236,8 +236,41 @@ class TestPairs:
     def test_they_need_a_phase_of_one_degradation(self, make: Make, pair_shards: Path) -> None:
         datamodule = make(val=str(pair_shards))
         datamodule.prepare_synthesis(NAMES)
-        with pytest.raises(InputError, match="shards of pairs carry no labels"):
+        with pytest.raises(InputError, match="shards of pairs do not say what they show"):
             _evaluated(datamodule)
+
+    def test_with_a_name_they_go_between_photographs(self, make: Make, clean_shards: Path, sleet_shards: Path) -> None:
+        both = [str(clean_shards), str(sleet_shards)]
+        datamodule = make(train=dict.fromkeys(both, 1.0), val=both, batch_size=16)
+        module = SimpleNamespace(degradations=["rain", "sleet"])
+        _attach(datamodule, lightning_module=module).setup("fit")
+        photographs = _first(datamodule.train_dataloader())
+        assert set(photographs.damages) == {None, "sleet"}
+        batch = datamodule.on_after_batch_transfer(photographs, 0)
+        sleet = batch.labels[:, 0, 0] == 2
+        assert int(sleet.sum()) == photographs.damages.count("sleet")
+        assert torch.allclose(batch.degraded[sleet], 1.0 - batch.clean[sleet])
+        trainer: Any = datamodule.trainer
+        trainer.training = False
+        measured = [datamodule.on_after_batch_transfer(batch, 0) for batch in datamodule.val_dataloader()]
+        counts = torch.cat([batch.labels[:, 0, 0][batch.valid] for batch in measured]).bincount()
+        assert counts.tolist() == [0, 12, 6]
+
+    @pytest.mark.parametrize(("use", "missing"), [("train", "train"), ("val", "measure")])
+    def test_what_only_they_show_is_in_both_uses(
+        self, make: Make, clean_shards: Path, sleet_shards: Path, use: str, missing: str
+    ) -> None:
+        both = [str(clean_shards), str(sleet_shards)]
+        datamodule = make(**{"train": both, "val": both, use: str(clean_shards)})
+        _attach(datamodule, lightning_module=SimpleNamespace(degradations=["rain", "sleet"]))
+        with pytest.raises(InputError, match=rf"nothing to {missing} sleet on: .*; expected .* --degradation NAME"):
+            datamodule.setup("fit")
+
+    def test_they_alone_leave_the_other_degradations_out(self, make: Make, sleet_shards: Path) -> None:
+        datamodule = make(train=str(sleet_shards), val=str(sleet_shards), batch_size=2)
+        _attach(datamodule, lightning_module=SimpleNamespace(degradations=["sleet", "rain"]))
+        with pytest.raises(InputError, match="nothing to train rain on"):
+            datamodule.setup("fit")
 
 
 class TestRefusals:
@@ -256,7 +289,7 @@ class TestRefusals:
     def test_pairs_and_single_photographs_before_the_first_batch(
         self, make: Make, clean_shards: Path, pair_shards: Path
     ) -> None:
-        both = rf"{pair_shards} holds pairs, {clean_shards} single photographs; expected one layout"
+        both = rf"{pair_shards} holds pairs of no known degradation, {clean_shards} single photographs; expected one of"
         with pytest.raises(ShardError, match=both):
             _attach(make(train={str(clean_shards): 0.9, str(pair_shards): 0.1})).setup("fit")
         with pytest.raises(ShardError, match=both):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from abair_pl.data.manifest import Manifest, ShardEntry, count_samples, file_sha256, shard_layout
+from abair_pl.data.manifest import Manifest, ShardEntry, count_samples, file_sha256
 from abair_pl.data.streaming.sources import expand_shards
 from abair_pl.errors import ShardError
 
@@ -108,8 +108,3 @@ def test_samples_of_an_interrupted_build_are_not_counted(folder: Path) -> None:
     _change(folder, lambda values: values.update(complete=False))
     with pytest.raises(ShardError, match="finish with: abair-pl shards build"):
         count_samples(expand_shards(str(folder)))
-
-
-def test_the_layout_is_that_of_the_manifest(folder: Path, tmp_path: Path) -> None:
-    assert shard_layout(folder) == "paired"
-    assert shard_layout(tmp_path / "elsewhere") is None

@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -266,10 +267,17 @@ class TestEvaluation:
         assert torch.equal(one.evaluation(photos).degraded, two.evaluation(photos).degraded[8:])
 
 
+def _paired(photos: PhotoBatch, damages: Sequence[str | None]) -> PhotoBatch:
+    """The photographs, some of which are the targets of pairs whose inputs are their negatives."""
+    rows = torch.tensor([damage is not None for damage in damages]).view(-1, 1, 1, 1)
+    return replace(photos, degraded=torch.where(rows, 255 - photos.clean, photos.clean), damages=tuple(damages))
+
+
 class TestPairs:
     @pytest.mark.parametrize("stage", ["training", "evaluation"])
-    def test_they_are_passed_on_with_the_only_label(self, photos: PhotoBatch, stage: str) -> None:
-        pairs = replace(photos, degraded=255 - photos.clean)
+    @pytest.mark.parametrize("damage", ["", "rain"])
+    def test_they_are_passed_on_with_the_only_label(self, photos: PhotoBatch, stage: str, damage: str) -> None:
+        pairs = _paired(photos, [damage] * 8)
         synthesis = Synthesis(SynthesisConfig(), ["a name of their own"])
         batch = synthesis.training(pairs, 0) if stage == "training" else synthesis.evaluation(pairs)
         assert torch.equal(batch.degraded, (255 - photos.clean) / 255)
@@ -279,13 +287,63 @@ class TestPairs:
         assert batch.shares.tolist() == [[0.0, 1.0]] * 8
 
     @pytest.mark.parametrize("stage", ["training", "evaluation"])
-    def test_several_labels_are_refused(self, photos: PhotoBatch, stage: str) -> None:
-        pairs = replace(photos, degraded=photos.clean)
-        synthesis = Synthesis(SynthesisConfig(), ["rain", "haze"])
-        with pytest.raises(
-            InputError, match="shards of pairs carry no labels; expected a phase that trains on a single"
-        ):
+    @pytest.mark.parametrize(
+        ("damage", "said"),
+        [
+            ("", "pairs do not say what they show; expected a phase that trains on a single degradation, or pairs"),
+            ("sleet", "unknown degradation of pairs 'sleet'"),
+        ],
+    )
+    def test_of_several_degradations_they_have_to_show_one(
+        self, photos: PhotoBatch, stage: str, damage: str, said: str
+    ) -> None:
+        pairs, synthesis = _paired(photos, [damage] * 8), Synthesis(SynthesisConfig(), ["rain", "haze"])
+        with pytest.raises(InputError, match=said):
             _ = synthesis.training(pairs, 0) if stage == "training" else synthesis.evaluation(pairs)
+
+    def test_photographs_between_them_are_degraded_and_come_first(self, photos: PhotoBatch) -> None:
+        """In the labels of all degradations, of which nothing makes the first."""
+        names = ["sleet", "rain", "noise"]
+        mixed = _paired(photos, [None, "sleet", None, "noise", *[None] * 4])
+        batch = Synthesis(SynthesisConfig(clean_probability=0.5), names, ["sleet", "noise"]).training(mixed, 0)
+        alone = Synthesis(SynthesisConfig(clean_probability=0.5), names[1:]).training(photos, 0)
+        rows = [0, 2, 4, 5, 6, 7]
+        assert batch.keys == tuple(f"p{row}" for row in (*rows, 1, 3))
+        assert torch.equal(batch.degraded[:6], alone.degraded[rows])
+        assert torch.equal(batch.degraded[6:], (255 - photos.clean[[1, 3]]) / 255)
+        assert torch.equal(batch.clean, photos.clean[[*rows, 1, 3]] / 255)
+        assert torch.equal(batch.valid, photos.valid[[*rows, 1, 3]])
+        found = alone.labels[rows]
+        assert {0, 1, 2} == {*found.unique().tolist()}
+        assert torch.equal(batch.labels[:6], torch.where(found > 0, found + 1, 0))
+        assert batch.labels[6:, 0, 0].tolist() == [1, 3]
+        assert torch.equal(batch.shares[:6][:, [0, 2, 3]], alone.shares[rows])
+        assert not batch.shares[:6, 1].any()
+        assert batch.shares[6:].tolist() == [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+
+    def test_photographs_between_them_are_measured_in_every_way_that_there_is(self, photos: PhotoBatch) -> None:
+        names = ["rain", "sleet", "noise"]
+        mixed = _paired(photos, [None, "sleet", *[None] * 6])
+        batch = Synthesis(SynthesisConfig(), names, ["sleet"]).evaluation(mixed)
+        assert batch.labels[:, 0, 0].tolist() == [1] * 7 + [3] * 7 + [2]
+        assert batch.keys[-1] == "p1"
+        rows = [0, *range(2, 8)]
+        expected = Synthesis(SynthesisConfig(), ["noise"]).evaluation(photos).degraded[rows]
+        assert torch.equal(batch.degraded[7:14], expected)
+
+    def test_what_they_show_is_made_too_if_there_is_an_operator(self, photos: PhotoBatch, own_package: str) -> None:
+        own = SynthesisConfig(operators=[own_package])
+        made = Synthesis(own, ["scratches", "sleet", "rain"], ["scratches", "sleet", "rain"]).synthesizer
+        assert made.names == ["scratches", "rain"]
+        with pytest.raises(InputError, match="unknown degradation 'sleet'"):
+            _ = Synthesis(own, ["sleet"], ["sleet"]).synthesizer
+
+    def test_depth_stays_with_its_photograph(self, photos: PhotoBatch) -> None:
+        depth = torch.zeros(8, 1, 24, 32)
+        depth[0] = torch.nan
+        mixed = replace(_paired(photos, ["sleet", *[None] * 7]), depth=depth)
+        batch = Synthesis(SynthesisConfig(operators=[RandomHaze()]), ["haze", "sleet"], ["sleet"]).training(mixed, 0)
+        assert torch.allclose(batch.degraded[:7], batch.clean[:7], atol=1e-6)
 
 
 class TestPrediction:
@@ -297,8 +355,12 @@ class TestPrediction:
         assert batch.shares.tolist() == [[1.0, 0.0, 0.0]] * 8
 
     def test_pairs_give_their_degraded_images(self, photos: PhotoBatch) -> None:
-        batch = Synthesis(SynthesisConfig(), ["rain", "haze"]).untouched(replace(photos, degraded=255 - photos.clean))
-        assert torch.equal(batch.degraded, (255 - photos.clean) / 255)
+        mixed = _paired(photos, ["rain", None, "haze", *[None] * 5])
+        batch = Synthesis(SynthesisConfig(), ["rain", "haze"]).untouched(mixed)
+        expected = photos.clean.clone()
+        expected[[0, 2]] = 255 - expected[[0, 2]]
+        assert torch.equal(batch.degraded, expected / 255)
+        assert not batch.labels.any()
 
 
 def _parsed(tmp_path: Path, synthesis: dict[str, Any]) -> SynthesisConfig:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from abair_pl.models.estimator import Estimator, native_crops
+from abair_pl.models.estimator import Estimator, native_crops, with_labels
 from abair_pl.models.presets import preset_config
 
 
@@ -64,3 +64,15 @@ def test_images_of_a_batch_do_not_mix(estimator: Estimator) -> None:
     with torch.no_grad():
         alone = torch.cat([estimator(image[None]) for image in images])
         torch.testing.assert_close(estimator(images), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_other_labels_keep_the_weights_of_those_that_are_known(estimator: Estimator) -> None:
+    known, labels = ["clean", "rain", "haze", "noise", "blur", "snow"], ["clean", "blur", "sleet", "rain"]
+    image = torch.rand(2, 3, 70, 64)
+    with torch.no_grad():
+        before = estimator(image)
+        logits = with_labels(estimator, known, labels).eval()(image)
+        after = estimator(image)
+    assert logits.shape == (2, 4)
+    torch.testing.assert_close(logits[:, [0, 1, 3]], before[:, [0, 4, 1]])
+    assert torch.equal(after, before), "the one that is copied stays as it is"

@@ -121,7 +121,7 @@ def photographs_in_two_ways(make_batch: Callable[..., RestorationBatch]) -> list
         batch = make_batch([1, 1, 1, 2, 2, 2], seed=seed)
         batch.clean[3:] = batch.clean[:3]
         batch.valid[[2, 5]] = seed < 2
-        batches.append(batch)
+        batches.append(replace(batch, keys=batch.keys[:3] * 2))
     return batches
 
 
@@ -269,10 +269,56 @@ def test_an_unfrozen_restorer_is_refused(
         fit(module, [make_batch([1])])
 
 
-def test_an_estimator_of_an_exchanged_adapter_is_no_start(
+def test_an_estimator_of_an_exchanged_adapter_is_a_start_that_is_not_measured(
     bundle_copy: Path, make_adapter: Callable[..., Any], fast: OptimizationConfig, tmp_path: Path
 ) -> None:
-    assert EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast).has_weights
+    first = EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast)
+    assert first.has_weights
     other = Bundle.open(bundle_copy)
     save_adapter(bundle_copy, other, "noise", make_adapter(other, "noise", LoRA(rank=2), 9), LoRA(rank=2), {})
-    assert not EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast).has_weights
+    second = EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast)
+    assert not second.has_weights
+    weights = first.estimator.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in second.estimator.state_dict().items())
+
+
+def test_an_adapter_that_came_later_is_new_to_the_estimator_that_there_is(
+    bundle_copy: Path,
+    make_adapter: Callable[..., Any],
+    fast: OptimizationConfig,
+    fit: Callable[..., L.Trainer],
+    make_batch: Callable[..., RestorationBatch],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = Bundle.open(bundle_copy)
+    image = make_batch([1]).degraded
+    with torch.no_grad():
+        before = old.estimator().eval()(image)
+    bundle = save_adapter(bundle_copy, old, "sleet", make_adapter(old, "sleet", LoRA(rank=2), 9), LoRA(rank=2), {})
+    module = EstimatorModule(bundle_copy, tmp_path / "made", optimization=fast)
+    assert module.degradations == [*old.config.adapters, "sleet"]
+    with torch.no_grad():
+        after = module.estimator.eval()(image)
+    assert after.shape == (1, 7)
+    torch.testing.assert_close(after[:, :6], before)
+    fit(module, [make_batch([6, 1, 0], classes=7)])
+    assert "is the start; new to it: sleet" in capsys.readouterr().out
+    assert Bundle.open(module.save_to).config.estimated == bundle.adapter_digests()
+
+
+def test_clean_images_of_photographs_and_of_pairs_count_once_in_the_calibration(
+    make_module: Callable[..., EstimatorModule],
+    make_batch: Callable[..., RestorationBatch],
+    fit: Callable[..., L.Trainer],
+) -> None:
+    """No pair, and no photograph, is of the first degradation."""
+    batch = make_batch([2, 3, 2, 5])
+    batch = replace(batch, keys=("a", "a", "b", "pair"))
+    batch.clean[1] = batch.clean[0]
+    module = make_module()
+    counts: list[int] = []
+    update = module.gathered.update
+    module.gathered.update = lambda logits, labels: (counts.append(int((labels == 0).sum())), update(logits, labels))  # type: ignore[method-assign]
+    fit(module, [batch], limit_val_batches=1)
+    assert sum(counts) == 3

@@ -2,27 +2,29 @@
 
 import hashlib
 import signal
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
 from abair_pl.data.augment import Augmentation
 from abair_pl.data.batch_split import BatchSplit, TrainerOfSplit, split_batch
+from abair_pl.data.checks import check_complete, check_measured, check_readers
 from abair_pl.data.manifest import MANIFEST_NAME, file_sha256
-from abair_pl.data.streaming.beside import digest_of, layout_of, samples_in
+from abair_pl.data.streaming.beside import damages_of, digest_of, layouts_of, samples_in
 from abair_pl.data.streaming.collate import PhotoSample, collate
 from abair_pl.data.streaming.fetch import ShardOpener
 from abair_pl.data.streaming.resume import StreamRecord
 from abair_pl.data.streaming.sources import Source, Sources, expand_shards, expand_sources, facts_of, is_remote
 from abair_pl.data.streaming.stream import ExactStream, TrainStream
 from abair_pl.data.synthesis import Synthesis, SynthesisConfig
-from abair_pl.errors import InputError, ShardError
+from abair_pl.errors import InputError
 from abair_pl.stopwatch import Stopwatch, TimedLoader
 
 _LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 11, "shuffle_buffer": 1, "workers": 0, "seed": 0}
@@ -31,8 +33,8 @@ _LEAST = {"batch_size": 1, "patch_px": 1, "val_patch_px": 11, "shuffle_buffer": 
 class RestorationDataModule(L.LightningDataModule):
     """Streams shards and degrades them on the device.
 
-    Which degradations are made is the module's to say: its ``degradations`` in the order of the labels. Shards of real
-    pairs need a module with a single one.
+    Which degradations are made is the module's to say: its ``degradations`` in the order of the labels. Real pairs are
+    of the one that their shards name; where these name none, they need a module with a single one.
 
     Args:
         train: Shards to train on: a folder, a path or URL (https, s3) with braces such as ``gld-{000000..000999}.tar``,
@@ -109,24 +111,29 @@ class RestorationDataModule(L.LightningDataModule):
         """Take over what the module asks for, and check the shards and the synthesis before the first batch."""
         if self.trainer is not None:
             module: Any = self.trainer.lightning_module
-            self.prepare_synthesis(module.degradations)
+            measured = self._expanded(self.val if stage in ("fit", "validate") else self.test or self.val)
+            trained = self._trained() if stage == "fit" else []
+            self.prepare_synthesis(module.degradations, {*damages_of([*trained, *measured]).values()})
             if stage == "fit":
                 self._record = StreamRecord()
-                sources = self._sources()
-                self._check_shards(sources)
+                check_readers(self._sources(), self._world_size, max(self.workers, 1))
                 split = self._split_batch()
                 self._split.set_up(self.trainer, split)
                 rank_zero_info(str(split))
-                if layout_of([shard for source in sources for shard in source.shards]) != "paired":
+                check_complete(trained, "train", self.made)
+                if layouts_of(trained) != {"paired"}:
                     _ = self.made.synthesizer
                     if self.made.left_out:
                         names = ", ".join(self.made.left_out)
                         rank_zero_info(f"left out, as the module has not all of their degradations: {names}")
-            self._check_measured(self._expanded(self.val if stage in ("fit", "validate") else self.test or self.val))
+            readers = self._world_size * max(self.workers, 1)
+            check_measured(measured, readers if self.open_shard.cache_dir is None else 1)
+            if stage != "predict":
+                check_complete(measured, "measure", self.made)
 
-    def prepare_synthesis(self, degradations: list[str]) -> None:
-        """Say what is to be synthesized: names in the order of the labels."""
-        self._made = Synthesis(self.synthesis, degradations)
+    def prepare_synthesis(self, degradations: list[str], in_pairs: Collection[str] = ()) -> None:
+        """Say what is to be synthesized: names in the order of the labels, and which of them pairs show."""
+        self._made = Synthesis(self.synthesis, degradations, in_pairs)
 
     @property
     def made(self) -> Synthesis:
@@ -143,33 +150,15 @@ class RestorationDataModule(L.LightningDataModule):
     def _sources(self) -> list[Source]:
         return expand_sources(self.train, self.open_shard.allow_pipe)
 
+    def _trained(self) -> list[str]:
+        return [shard for source in self._sources() for shard in source.shards]
+
     def _expanded(self, source: str | list[str]) -> list[str]:
         return expand_shards(source, self.open_shard.allow_pipe)
-
-    def _check_shards(self, sources: list[Source]) -> None:
-        ranks, workers = self._world_size, max(self.workers, 1)
-        for source in sources:
-            if len(source.shards) < ranks * workers:
-                message = (
-                    f"{len(source.shards)} training shards in {source.name} for {ranks} ranks x {workers} workers; "
-                    f"expected at least {ranks * workers}: set --data.workers lower, or build with a smaller "
-                    "--samples-per-shard"
-                )
-                raise ShardError(message)
 
     def _split_batch(self) -> BatchSplit:
         given = self._split.given(self.trainer) if self.trainer else 1
         return split_batch(self.batch_size, self._world_size, self.device_batch_size, given)
-
-    def _check_measured(self, shards: list[str]) -> None:
-        samples_in(shards)
-        layout_of(shards)
-        readers = self._world_size * max(self.workers, 1)
-        if readers > 1 and self.open_shard.cache_dir is None and any(map(is_remote, shards)):
-            rank_zero_warn(
-                f"each of {readers} loader processes downloads all {len(shards)} shards to measure on, each time: "
-                "download them once with --data.cache_dir"
-            )
 
     @property
     def _world_size(self) -> int:
@@ -188,7 +177,7 @@ class RestorationDataModule(L.LightningDataModule):
     def manifests(self, use: Literal["train", "val", "test"]) -> list[Path]:
         """The manifests beside the shards of a use, of those on this machine that have one."""
         if use == "train":
-            shards = [shard for source in self._sources() for shard in source.shards]
+            shards = self._trained()
         else:
             shards = self._expanded(self.val if use == "val" else self.test or self.val)
         folders = sorted({str(Path(shard).parent) for shard in shards if not is_remote(shard)})
@@ -216,6 +205,7 @@ class RestorationDataModule(L.LightningDataModule):
             self.open_shard,
             self.max_broken_share,
             self._record.resume(self._stream_settings(), self._rank),
+            damages_of(self._trained()),
         )
         # Workers take over the position when they start, so they are started anew for each iteration.
         return self._loader(stream, self._split_batch().each, persistent_workers=False, part="data")
@@ -257,7 +247,8 @@ class RestorationDataModule(L.LightningDataModule):
         shards = self._expanded(source)
         augmentation = Augmentation(patch_px, random=False)
         count = samples_in(shards)
-        stream = ExactStream(shards, count, augmentation, self.seed, self._rank, self._world_size, self.open_shard)
+        place, damages = (self._rank, self._world_size), damages_of(shards)
+        stream = ExactStream(shards, count, augmentation, self.seed, *place, self.open_shard, damages)
         return self._loader(stream, batch_size, persistent_workers=self.workers > 0, part=None)
 
     def _loader(

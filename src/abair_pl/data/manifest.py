@@ -13,6 +13,9 @@ MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 Kind = Literal["clean", "paired"]
 
+NAMED_PAIRS = "pairs whose shards name their degradation: build them with abair-pl shards build --degradation NAME"
+"""What goes together with photographs that the synthesizer degrades, for messages."""
+
 
 @dataclass(frozen=True)
 class ShardEntry:
@@ -50,6 +53,7 @@ class Manifest:
         found: Number of samples that its folder had.
         expected: Number of samples that a whole folder has; None where that is not known.
         licence: What may be done with the images, in a line; empty where nobody has said.
+        degradation: What the inputs of pairs show, by the name of its adapter; empty where nobody has said.
     """
 
     layout: Kind
@@ -62,6 +66,7 @@ class Manifest:
     found: int | None = None
     expected: int | None = None
     licence: str = ""
+    degradation: str = ""
 
     @property
     def samples(self) -> int:
@@ -135,8 +140,3 @@ def count_samples(shards: list[str]) -> int:
             raise ShardError(message)
         total += counts[path.name]
     return total
-
-
-def shard_layout(folder: Path) -> Kind | None:
-    """The layout of a folder's shards by its manifest; None where there is none."""
-    return Manifest.read(folder).layout if (folder / MANIFEST_NAME).is_file() else None

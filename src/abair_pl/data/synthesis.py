@@ -1,15 +1,20 @@
 """From batches of photographs to batches to train and validate on, on the device."""
 
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from abair_pl.batch import PhotoBatch, RestorationBatch
+from abair_pl.data.manifest import NAMED_PAIRS
 from abair_pl.degradations import (
+    BUILT_IN,
     Degradation,
+    Plan,
     Range,
     Synthesizer,
     parse_degradation,
@@ -20,7 +25,7 @@ from abair_pl.degradations.base import limited, within
 from abair_pl.degradations.jpeg_codec import jpeg_round_trip
 from abair_pl.degradations.random import combine, unit_draws
 from abair_pl.degradations.transfer import moved
-from abair_pl.errors import InputError
+from abair_pl.errors import InputError, unknown_name
 
 _FIRST_REACH = 0.3  # of the range of severities, where a curriculum begins
 
@@ -80,24 +85,26 @@ class SynthesisConfig:
 
 
 class Synthesis:
-    """Degrades batches, or passes on the degraded images of real pairs.
+    """Degrades photographs, and passes on the degraded images of real pairs.
 
     Operators that are not among the degradations are left out, and so are composites with such a member.
 
     Args:
         config: How.
         degradations: Names in the order of the labels.
+        in_pairs: Those that pairs show, and that are made only if there is an operator for them.
 
     Attributes:
-        left_out: The names of both.
+        left_out: The names of operators and composites that are left out.
 
     Raises:
-        InputError: A name is neither built in nor among the operators, or a number is out of bounds.
+        InputError: A name is neither built in, nor among the operators or in pairs; or a number is out of bounds.
     """
 
-    def __init__(self, config: SynthesisConfig, degradations: list[str]) -> None:
+    def __init__(self, config: SynthesisConfig, degradations: list[str], in_pairs: Collection[str] = ()) -> None:
         self.config = config
         self.degradations = degradations
+        self.in_pairs = in_pairs
         self.left_out: list[str] = []
         self._synthesizer: Synthesizer | None = None
 
@@ -105,9 +112,11 @@ class Synthesis:
     def synthesizer(self) -> Synthesizer:
         """Makes the degradations, from when they are first needed: real pairs need none, and may have any name."""
         if self._synthesizer is None:
-            known = set(self.degradations)
             own = [parse_degradation(entry) if isinstance(entry, str) else entry for entry in self.config.operators]
-            made = resolve_degradations(self.degradations, own)
+            without = set(self.in_pairs) - {each.name for each in own} - BUILT_IN.keys()
+            names = [name for name in self.degradations if name not in without] or self.degradations
+            known = set(names)
+            made = resolve_degradations(names, own)
             composites = resolve_composites(self.config.composites, made)
             usable = [each for each in composites if {operator.name for operator in each.operators} <= known]
             self.left_out = [each.name for each in own if each.name not in known]
@@ -125,43 +134,55 @@ class Synthesis:
         return self._synthesizer
 
     def training(self, batch: PhotoBatch, step: int) -> RestorationBatch:
-        """Degrade each photograph once, by its own seed; pairs are passed on.
+        """Degrade each photograph once, by its own seed; pairs are passed on, behind the photographs.
 
         Args:
-            batch: Photographs or pairs.
+            batch: Photographs, pairs, or both.
             step: Optimizer steps so far, for the curriculum.
         """
-        if batch.degraded is not None:
-            return self._pairs(batch, batch.degraded)
-        clean = _unit(batch.clean)
-        plan = self.synthesizer.plan(batch.seeds, dial=self.config.dial(step))
-        made = self.synthesizer(clean, plan, batch.depth)
-        degraded = self._stored(made.degraded, batch.seeds)
-        return RestorationBatch(clean, degraded, made.labels, made.shares, batch.keys, batch.valid)
+        return self._with_pairs(batch, lambda photographs: [self._degraded_once(photographs, step)])
 
     def evaluation(self, batch: PhotoBatch) -> RestorationBatch:
         """Degrade each photograph once with every degradation, over the whole image; pairs are passed on."""
-        if batch.degraded is not None:
-            return self._pairs(batch, batch.degraded)
-        clean, names = _unit(batch.clean), self.degradations
-        made = []
-        for name in names:
-            seeds = torch.tensor([combine(seed, zlib.crc32(name.encode())) for seed in batch.seeds.tolist()])
-            made.append(self.synthesizer(clean, self.synthesizer.plan(seeds, name), batch.depth))
-        return RestorationBatch(
-            clean=clean.repeat(len(names), 1, 1, 1),
-            degraded=torch.cat([part.degraded for part in made]),
-            labels=torch.cat([part.labels for part in made]),
-            shares=torch.cat([part.shares for part in made]),
-            keys=batch.keys * len(names),
-            valid=batch.valid.repeat(len(names)),
-        )
+        return self._with_pairs(batch, self._degraded_in_every_way)
 
     def untouched(self, batch: PhotoBatch) -> RestorationBatch:
         """The photographs as they are, or the degraded images of pairs, for prediction."""
         clean = _unit(batch.clean)
         degraded = clean if batch.degraded is None else _unit(batch.degraded)
-        return self._labelled(batch, clean, degraded, 0)
+        return self._labelled(batch, clean, degraded, [0] * len(clean))
+
+    def _with_pairs(
+        self, batch: PhotoBatch, degrade: Callable[[PhotoBatch], list[RestorationBatch]]
+    ) -> RestorationBatch:
+        """The photographs of a batch degraded, and its pairs as they are."""
+        photographs, pairs = batch.part(pairs=False), batch.part(pairs=True)
+        parts = [] if photographs is None else degrade(photographs)
+        if pairs is not None and pairs.degraded is not None:
+            parts.append(self._pairs(pairs, pairs.degraded))
+        return RestorationBatch.joined(parts)
+
+    def _degraded_once(self, batch: PhotoBatch, step: int) -> RestorationBatch:
+        made = self._synthesized(batch, self.synthesizer.plan(batch.seeds, dial=self.config.dial(step)))
+        return replace(made, degraded=self._stored(made.degraded, batch.seeds))
+
+    def _degraded_in_every_way(self, batch: PhotoBatch) -> list[RestorationBatch]:
+        made = []
+        for name in self.synthesizer.names:
+            seeds = torch.tensor([combine(seed, zlib.crc32(name.encode())) for seed in batch.seeds.tolist()])
+            made.append(self._synthesized(batch, self.synthesizer.plan(seeds, name)))
+        return made
+
+    def _synthesized(self, batch: PhotoBatch, plan: Plan) -> RestorationBatch:
+        """Carry a plan out; its labels come into the order of all degradations, those that only pairs show included."""
+        clean = _unit(batch.clean)
+        made, names = self.synthesizer(clean, plan, batch.depth), self.synthesizer.names
+        labels, shares = made.labels, made.shares
+        if names != self.degradations:
+            at = torch.tensor([0, *(1 + self.degradations.index(name) for name in names)], device=labels.device)
+            labels = at[labels]
+            shares = shares.new_zeros(len(shares), len(self.degradations) + 1).index_copy(1, at, shares)
+        return RestorationBatch(clean, made.degraded, labels, shares, batch.keys, batch.valid)
 
     def _stored(self, images: Tensor, seeds: Tensor) -> Tensor:
         """The images, some of which have been JPEG files in between."""
@@ -175,16 +196,26 @@ class Synthesis:
         return images.index_copy(0, at["rows"], stored)
 
     def _pairs(self, batch: PhotoBatch, degraded: Tensor) -> RestorationBatch:
-        if len(self.degradations) > 1:
-            message = "shards of pairs carry no labels; expected a phase that trains on a single degradation"
-            raise InputError(message)
-        return self._labelled(batch, _unit(batch.clean), _unit(degraded), 1)
+        names = self.degradations
+        labels = [1] * len(batch.keys)  # of a single degradation they are whatever their shards say
+        if len(names) > 1:
+            for damage in batch.damages:
+                if not damage:
+                    message = (
+                        "shards of pairs do not say what they show; expected a phase that trains on a single "
+                        f"degradation, or {NAMED_PAIRS}"
+                    )
+                    raise InputError(message)
+                if damage not in names:
+                    raise unknown_name(damage, "degradation of pairs", names)
+            labels = [1 + names.index(damage or "") for damage in batch.damages]
+        return self._labelled(batch, _unit(batch.clean), _unit(degraded), labels)
 
-    def _labelled(self, batch: PhotoBatch, clean: Tensor, degraded: Tensor, label: int) -> RestorationBatch:
-        labels = torch.full((len(clean), *clean.shape[2:]), label, device=clean.device)
-        shares = clean.new_zeros(len(clean), len(self.degradations) + 1)
-        shares[:, label] = 1.0
-        return RestorationBatch(clean, degraded, labels, shares, batch.keys, batch.valid)
+    def _labelled(self, batch: PhotoBatch, clean: Tensor, degraded: Tensor, labels: list[int]) -> RestorationBatch:
+        at = torch.tensor(labels, device=clean.device)
+        planes = at.view(-1, 1, 1).expand(-1, *clean.shape[2:])
+        shares = F.one_hot(at, len(self.degradations) + 1).float()
+        return RestorationBatch(clean, degraded, planes, shares, batch.keys, batch.valid)
 
 
 def _unit(images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from abair_pl.data.manifest import MANIFEST_NAME, Manifest, file_sha256
-from abair_pl.data.streaming.beside import layout_of, samples_in
+from abair_pl.data.streaming.beside import layouts_of, samples_in
 from abair_pl.data.streaming.sources import Source, expand_shards, expand_sources, is_remote
 from abair_pl.doctor.page import Line, Section, counted, error_line
 from abair_pl.doctor.plan import Plan
@@ -26,7 +26,7 @@ class Verified:
     Attributes:
         shards: Their number.
         samples: How many samples they hold by their manifests; None without.
-        layout: ``clean`` or ``paired``; None without a manifest.
+        layout: ``clean``, ``paired`` or both; None without a manifest.
         remote: How many are not on this machine, of which sizes and hashes are not looked at.
         sizes: How many have the size that their manifest gives.
         hashes: How many have its hash, of those whose hash was taken.
@@ -95,7 +95,8 @@ def _look(
         samples = samples_in(shards) if counted else None
         known = [path for folder, paths in folders.items() if folder not in without for path in paths]
         sizes, hashes, faults = _verify(known, all_hashes)
-        found = Verified(len(shards), samples, layout_of(shards), remote, sizes, hashes)
+        layout = " and ".join(sorted(layouts_of(shards))) or None
+        found = Verified(len(shards), samples, layout, remote, sizes, hashes)
     except AbairError as error:
         return [error_line(use, error)]
     uses[use] = found

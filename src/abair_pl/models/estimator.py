@@ -1,5 +1,8 @@
 """The degradation estimator of phase III."""
 
+from collections.abc import Sequence
+from copy import deepcopy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -90,6 +93,26 @@ class Estimator(nn.Module):
         described = (texture.mean(dim=1), texture.amax(dim=1), overview, codec_traces(image))
         logits: Tensor = self.classify(torch.cat(described, dim=1))
         return logits
+
+
+def with_labels(estimator: Estimator, known: Sequence[str], labels: Sequence[str]) -> Estimator:
+    """A copy of an estimator for other labels; of those that it knows it keeps the weights.
+
+    Args:
+        estimator: To copy.
+        known: Its labels, in order.
+        labels: Those of the copy, in order.
+    """
+    copied = deepcopy(estimator)
+    old = copied.classify[-1]
+    new = nn.Linear(old.in_features, len(labels))
+    with torch.no_grad():
+        for row, label in enumerate(labels):
+            if label in known:
+                new.weight[row] = old.weight[known.index(label)]
+                new.bias[row] = old.bias[known.index(label)]
+    copied.classify[-1] = new
+    return copied
 
 
 def _described(tower: _Tower, views: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import ESTIMATOR_FILE, Bundle, check_target, save_estimator
+from abair_pl.bundle_estimator import estimator_to_train
 from abair_pl.errors import InputError
 from abair_pl.models.calibration import Calibration, fit_calibration
-from abair_pl.models.estimator import Estimator
 from abair_pl.models.weights import blend_weights, keep_clean
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.guard import GuardConfig
@@ -30,7 +30,8 @@ class EstimatorModule(RestorationModule):
     The bundle gets the last one; a run without validation leaves probabilities as they are and knows no ``unknown``.
 
     Args:
-        init_from: The bundle with backbone and adapters; an estimator of these adapters in it is the start.
+        init_from: The bundle with backbone and adapters; an estimator in it is the start, to which adapters that it has
+            not seen are new.
         save_to: The bundle that the estimator is put into; it starts as a copy of ``init_from``.
         blend: How probabilities become weights: ``one_hot`` (OH) or ``soft`` (SW).
         restoration_weight: Weight of the L1 error of the blended restoration beside the classification; 0, as in the
@@ -67,8 +68,7 @@ class EstimatorModule(RestorationModule):
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
         self.has_weights = bundle.estimator_is_current
-        dim = bundle.config.architecture.estimator_dim
-        self.estimator = bundle.estimator() if self.has_weights else Estimator(dim, len(names) + 1)
+        self.estimator = estimator_to_train(bundle.path, bundle.config)
         self.calibration = bundle.config.calibration if self.has_weights else Calibration()
         self.accuracy = MeanMetric()
         self.gathered = GatheredLogits()
@@ -78,6 +78,9 @@ class EstimatorModule(RestorationModule):
         super().setup(stage)
         if stage == "fit":  # which changes what the calibration was made for; a checkpoint is loaded later
             self.calibration = Calibration()
+            known = self.bundle.config.estimated
+            if known and (new := [name for name in self.degradations if name not in known]):
+                self.print(f"the estimator of {self.bundle.path} is the start; new to it: {', '.join(new)}")
 
     def is_trained(self, name: str) -> bool:
         return name.startswith("estimator.")
@@ -112,7 +115,9 @@ class EstimatorModule(RestorationModule):
         correct = logits.argmax(dim=1) == labels
         self.accuracy.update(correct[batch.valid].float())
         self.gathered.update(logits[batch.valid], labels[batch.valid])
-        once = batch.clean[batch.valid & (labels == 1)]  # a photograph is there once with each degradation
+        valid = batch.valid.tolist()
+        rows = {key: row for row, key in enumerate(batch.keys) if valid[row]}
+        once = batch.clean[list(rows.values())]  # a photograph is there once with each degradation
         if len(once):
             self.gathered.update(self.estimator(once).float(), labels.new_zeros(len(once)))
         return restored

@@ -130,6 +130,17 @@ def test_a_licence_goes_into_the_manifest_also_of_a_finished_build(
     assert {name for name in after if after[name] != before[name]} == {"manifest.json"}
 
 
+def test_what_pairs_show_goes_into_the_manifest_also_of_a_finished_build(
+    pairs: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["shards", "build", "--workers", "1", "--output", str(tmp_path / "out"), "--input"]
+    for options, expected in (([], ""), (["--degradation", "sleet"], "sleet")):
+        assert main([*command, str(pairs), "--layout", "paired", *options]) == 0
+        assert Manifest.read(tmp_path / "out").degradation == expected
+    assert main([*command, str(pictures), "--degradation", "sleet"]) == 2
+    assert "layout folder has single photographs; expected one of pairs" in capsys.readouterr().err
+
+
 def test_shards_without_manifest_are_not_overwritten(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "out-000000.tar").write_bytes(b"someone else's")
     with pytest.raises(ShardError):
@@ -417,5 +428,5 @@ def test_wrong_sources_and_numbers_are_refused(pictures: Path, tmp_path: Path) -
 
 def test_a_manifest_is_plain_json_of_known_keys(clean_shards: Path) -> None:
     values = json.loads((clean_shards / "manifest.json").read_text())
-    origin = {"dataset", "split", "found", "expected", "licence"}
+    origin = {"dataset", "split", "found", "expected", "licence", "degradation"}
     assert values.keys() == {"layout", "source_sha256", "complete", "shards", "version", "samples", *origin}

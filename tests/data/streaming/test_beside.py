@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from abair_pl.data.manifest import Manifest, ShardEntry
-from abair_pl.data.streaming.beside import digest_of, layout_of, samples_in
+from abair_pl.data.streaming.beside import damages_of, digest_of, layouts_of, samples_in
 from abair_pl.errors import ShardError
 
 
@@ -50,19 +50,29 @@ def test_shards_without_samples_are_refused(tmp_path: Path) -> None:
         samples_in([str(tmp_path / "a.tar")])
 
 
-def test_the_layout_is_that_of_the_manifests(folder: Path, url: str, clean_shards: Path) -> None:
-    assert layout_of([f"{url}/paired-000000.tar"]) == "paired"
-    assert layout_of([str(folder / "paired-000000.tar"), f"{url}/paired-000000.tar"]) == "paired"
-    assert layout_of([str(clean_shards / "clean-000000.tar")]) == "clean"
-    assert layout_of([str(clean_shards / "clean-000000.tar"), "pipe:cat /x/a.tar"]) == "clean"
-    assert layout_of(["pipe:cat /x/a.tar"]) is None
+def test_layouts_are_those_of_the_manifests(folder: Path, url: str, clean_shards: Path, sleet_shards: Path) -> None:
+    clean = str(clean_shards / "clean-000000.tar")
+    assert layouts_of([f"{url}/paired-000000.tar"]) == {"paired"}
+    assert layouts_of([str(folder / "paired-000000.tar"), f"{url}/paired-000000.tar"]) == {"paired"}
+    assert layouts_of([clean, "pipe:cat /x/a.tar"]) == {"clean"}
+    assert layouts_of([clean, str(sleet_shards / "sleet-000000.tar")]) == {"clean", "paired"}
+    assert layouts_of(["pipe:cat /x/a.tar"]) == set()
     (folder / "manifest.json").unlink()
-    assert layout_of([f"{url}/paired-000000.tar"]) is None
+    assert layouts_of([f"{url}/paired-000000.tar"]) == set()
 
 
-def test_two_layouts_are_both_named(url: str, clean_shards: Path) -> None:
-    with pytest.raises(ShardError, match=rf"{url} holds pairs, {clean_shards} single photographs; expected one layout"):
-        layout_of([str(clean_shards / "clean-000000.tar"), f"{url}/paired-000000.tar"])
+def test_photographs_and_pairs_that_name_no_degradation_are_both_named(url: str, clean_shards: Path) -> None:
+    said = rf"{url} holds pairs of no known degradation, {clean_shards} single photographs; expected .* --degradation"
+    with pytest.raises(ShardError, match=said):
+        layouts_of([str(clean_shards / "clean-000000.tar"), f"{url}/paired-000000.tar"])
+
+
+def test_what_pairs_show_is_told_by_the_shards_names_in_messages(
+    folder: Path, clean_shards: Path, sleet_shards: Path, serve: Callable[[Path], str]
+) -> None:
+    here, there = str(sleet_shards / "sleet-000000.tar"), f"{serve(sleet_shards)}/sleet-000001.tar"
+    others = [str(clean_shards / "clean-000000.tar"), str(folder / "paired-000000.tar"), "pipe:cat /x/a.tar"]
+    assert damages_of([here, f"{there}?sign=1", *others]) == {here: "sleet", there: "sleet"}
 
 
 def test_a_digest_is_of_the_shards_and_not_of_where_they_are(folder: Path, tmp_path: Path) -> None:

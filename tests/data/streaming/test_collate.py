@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,11 +36,23 @@ def test_arrays_become_one_batch(samples: list[PhotoSample]) -> None:
 
 
 def test_single_photographs_have_no_partners(picture: Picture) -> None:
-    assert collate([PhotoSample(Patch(picture(0)), "k", 1)]).degraded is None
+    batch = collate([PhotoSample(Patch(picture(0)), "k", 1)])
+    assert batch.degraded is None
+    assert batch.damages == ()
 
 
-def test_a_mix_of_pairs_and_photographs_is_refused(samples: list[PhotoSample], picture: Picture) -> None:
-    with pytest.raises(ShardError, match="mix pairs and single photographs"):
+def test_photographs_go_between_pairs_that_say_what_they_show(samples: list[PhotoSample], picture: Picture) -> None:
+    named = [replace(samples[0], damage="sleet"), PhotoSample(Patch(picture(7, 8, 8)), "k", 1)]
+    batch = collate([*named, replace(samples[1], damage="rain")])
+    assert batch.damages == ("sleet", None, "rain")
+    assert batch.degraded is not None
+    same = (batch.degraded == batch.clean).flatten(1).all(dim=1)
+    assert same.tolist() == [False, True, False]
+
+
+def test_photographs_do_not_go_between_pairs_of_anything(samples: list[PhotoSample], picture: Picture) -> None:
+    assert collate(samples).damages == ("", "", "")
+    with pytest.raises(ShardError, match=r"mix single photographs and pairs of no known degradation; expected .* NAME"):
         collate([*samples, PhotoSample(Patch(picture(0, 8, 8)), "k", 1)])
 
 

@@ -131,6 +131,16 @@ class TestTrainStream:
             assert sample.patch.degraded is not None
             assert np.array_equal(sample.patch.degraded, 255 - sample.patch.clean)
 
+    def test_pairs_are_given_what_their_shards_show(self, pair_shards: Path) -> None:
+        shards = expand_shards(str(pair_shards))
+        damages = {shards[0]: "sleet"}
+        cut = Augmentation(PATCH_PX, random=True)
+        trained = TrainStream([Source("all", shards, 1.0)], cut, 0, 0, 1, 4, ShardOpener(), 0.0, Progress(), damages)
+        exact = ExactStream(shards, 6, Augmentation(PATCH_PX, random=False), 0, 0, 1, ShardOpener(), damages)
+        for pairs in (trained, exact):
+            found = {sample.key: sample.damage for sample in _take(pairs, 6)}
+            assert found == {f"p{index}": "sleet" if index < 3 else "" for index in range(6)}
+
     def test_depth_is_cut_as_its_photograph_is(
         self, tmp_path: Path, picture: Picture, encoded: Encoded, write_tar: WriteTar
     ) -> None:

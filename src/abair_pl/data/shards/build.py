@@ -17,7 +17,7 @@ from abair_pl.data.shards.listing import Listing, Member, Sample, list_samples
 from abair_pl.data.shards.resize import encode_scaled, encode_scaled_depth, limited, scale, scale_depth
 from abair_pl.data.shards.tiles import Tiling, encode_tile, tile_key
 from abair_pl.data.shards.writer import Content, Part, write_shards
-from abair_pl.errors import ImageError, ShardError
+from abair_pl.errors import ImageError, InputError, ShardError
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def build_shards(
     selection: Selection = Selection(),
     part: str = "1/1",
     licence: str | None = None,
+    degradation: str = "",
 ) -> Manifest:
     """Write the images of a folder as shards, with a manifest beside them.
 
@@ -70,12 +71,13 @@ def build_shards(
         selection: Which images, and how large.
         part: The share of the shards to write, such as ``3/64``.
         licence: What may be done with the images, in a line; None for what the layout says.
+        degradation: What the inputs of pairs show, by the name of its adapter.
 
     Returns:
         The manifest, complete if all parts are done.
 
     Raises:
-        InputError: There is no such layout or split.
+        InputError: There is no such layout or split, or single photographs are given a degradation.
         ShardError: There are no images or not as many as there should be, names collide, pairs do not match, an option
             is out of bounds, or the output holds another build.
         ImageError: A file is not a readable image.
@@ -94,10 +96,14 @@ def build_shards(
         limits |= {"tile_px": selection.tiling.tile_px, "tile_overlap_px": selection.tiling.overlap_px}
     share = Part.parse(part)
     listing = list_samples(source, layout, split, allow_partial)
+    kind = LAYOUTS[listing.layout].kind
+    if degradation and kind == "clean":
+        message = f"degradation is '{degradation}', and layout {layout} has single photographs; expected one of pairs"
+        raise InputError(message)
     if listing.note:
         print(f"note: {listing.note}")
     header = Manifest(
-        LAYOUTS[listing.layout].kind,
+        kind,
         _fingerprint(listing, limits),
         complete=False,
         dataset=listing.layout,
@@ -105,6 +111,7 @@ def build_shards(
         found=len(listing.samples),
         expected=listing.expected,
         licence=LAYOUTS[listing.layout].licence if licence is None else " ".join(licence.split()),
+        degradation=degradation,
     )
     groups = _groups(listing.samples, samples_per_shard, shard_size_mb)
     manifest = write_shards(output, groups, partial(_render, selection), header, workers, share)

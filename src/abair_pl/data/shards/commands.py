@@ -24,6 +24,7 @@ def build(
     allow_partial: bool = False,
     skip_broken: bool = False,
     licence: str | None = None,
+    degradation: str = "",
     part: str = "1/1",
     workers: int = 0,
 ) -> None:
@@ -46,6 +47,8 @@ def build(
         skip_broken: Leave out images that cannot be read and pairs of unequal size; the manifest lists them.
         licence: What may be done with the images, such as CC0-1.0, for the manifest and the model cards of what is
             trained on them; that of the data set if left out. Every part needs it.
+        degradation: What the inputs of pairs show, such as rain, by the name of its adapter: a phase of several
+            degradations can then train on them, between photographs that it degrades itself. Every part needs it.
         part: The share of the shards to write, such as 3/64; the part that finishes last completes the manifest.
         workers: Processes; 0 for one a core.
     """
@@ -61,6 +64,7 @@ def build(
         selection=Selection(min_side_px, max_side_px, skip_broken, _tiling(tile_px, tile_overlap_px)),
         part=part,
         licence=licence,
+        degradation=degradation,
     )
     print(_summary(manifest, output, part))
 

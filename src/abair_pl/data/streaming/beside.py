@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from abair_pl.data.manifest import MANIFEST_NAME, Kind, count_samples, file_sha256, shard_layout
+from abair_pl.data.manifest import MANIFEST_NAME, NAMED_PAIRS, Kind, Manifest, count_samples, file_sha256
 from abair_pl.data.streaming.fetch import read_url
 from abair_pl.data.streaming.sources import is_remote, shown
 from abair_pl.errors import ShardError
@@ -38,24 +38,29 @@ def samples_in(shards: Sequence[str]) -> int:
     return total
 
 
-def layout_of(shards: Sequence[str]) -> Kind | None:
-    """The layout of shards by the manifests beside them; None where there is none to read.
+def layouts_of(shards: Sequence[str]) -> set[Kind]:
+    """The layouts of shards by the manifests beside them, where there are any to read.
 
     Raises:
-        ShardError: Some are of pairs and some of single photographs.
+        ShardError: Some are of single photographs, and some of pairs that do not say what they show.
     """
-    known: dict[Kind, str] = {}
-    for folder in dict.fromkeys(shard.rpartition("/")[0] for shard in shards):
-        layout = _layout(folder)
-        if layout is not None:
-            known.setdefault(layout, shown(folder))
-    if len(known) > 1:
+    manifests = _manifests(shards)
+    single = [base for base, manifest in manifests.items() if manifest.layout == "clean"]
+    unnamed = [base for base, manifest in manifests.items() if manifest.layout == "paired" and not manifest.degradation]
+    if single and unnamed:
         message = (
-            f"{known['paired']} holds pairs, {known['clean']} single photographs; expected one layout for one setting: "
-            "train on them one after the other"
+            f"{shown(unnamed[0])} holds pairs of no known degradation, {shown(single[0])} single photographs; expected "
+            f"one of the two, or {NAMED_PAIRS}"
         )
         raise ShardError(message)
-    return next(iter(known), None)
+    return {manifest.layout for manifest in manifests.values()}
+
+
+def damages_of(shards: Sequence[str]) -> dict[str, str]:
+    """The degradations that pairs show by the manifests beside them, of shards as messages name them."""
+    manifests = _manifests(shards)
+    named = {base: manifest.degradation for base, manifest in manifests.items() if manifest.degradation}
+    return {shown(shard): named[base] for shard in shards if (base := _base(shard)) in named}
 
 
 def digest_of(shards: Sequence[str]) -> str:
@@ -72,15 +77,25 @@ def digest_of(shards: Sequence[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _layout(base: str) -> Kind | None:
+def _base(shard: str) -> str:
+    return shard.rpartition("/")[0]
+
+
+def _manifests(shards: Sequence[str]) -> dict[str, Manifest]:
+    """The manifests beside shards, by folder or address; of those that have one."""
+    found = {base: _manifest(base) for base in dict.fromkeys(map(_base, shards))}
+    return {base: manifest for base, manifest in found.items() if manifest is not None}
+
+
+def _manifest(base: str) -> Manifest | None:
     if not is_remote(base):
-        return shard_layout(Path(base))
+        return Manifest.read(Path(base)) if Path(base, MANIFEST_NAME).is_file() else None
     with tempfile.TemporaryDirectory() as folder:
         try:
             _copy_manifest(base, Path(folder))
         except ShardError:
             return None
-        return shard_layout(Path(folder))
+        return Manifest.read(Path(folder))
 
 
 def _copy_manifest(base: str, folder: Path) -> None:

@@ -5,9 +5,10 @@ import itertools
 import logging
 import math
 from bisect import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,11 @@ _WARNINGS = 5
 _log = logging.getLogger(__name__)
 
 
-def _cut(sample: dict[str, Any], augmentation: Augmentation, seed: int) -> PhotoSample:
+def _cut(sample: dict[str, Any], augmentation: Augmentation, seed: int, damages: Mapping[str, str]) -> PhotoSample:
     decoded = decode_sample(sample)
     clean = decoded["image"] if "image" in decoded else decoded["target"]
     patch = augmentation(Patch(clean, decoded.get("input"), decoded.get("depth")), seed)
-    return PhotoSample(patch, decoded["key"], seed)
+    return PhotoSample(patch, decoded["key"], seed, damage=damages.get(sample["__url__"], ""))
 
 
 def _seed(*parts: int | str) -> int:
@@ -97,6 +98,7 @@ class TrainStream(IterableDataset[PhotoSample]):
         open_shard: Opens the shards.
         max_broken_share: Largest share of samples that may be left out because they cannot be decoded.
         progress: Where to go on; read when an iteration begins.
+        damages: What the pairs in shards show, see :func:`~abair_pl.data.streaming.beside.damages_of`.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class TrainStream(IterableDataset[PhotoSample]):
         open_shard: ShardOpener,
         max_broken_share: float,
         progress: Progress,
+        damages: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.sources = sources
@@ -121,6 +124,7 @@ class TrainStream(IterableDataset[PhotoSample]):
         self.open_shard = open_shard
         self.max_broken_share = max_broken_share
         self.progress = progress
+        self.damages = dict(damages)
 
     def __iter__(self) -> Iterator[PhotoSample]:
         number, workers = _worker()
@@ -140,7 +144,7 @@ class TrainStream(IterableDataset[PhotoSample]):
                 count.read += 1
                 try:
                     seed = _seed(self.seed, epoch, sample["__key__"])
-                    patch = _cut(sample, self.augmentation, seed)
+                    patch = _cut(sample, self.augmentation, seed, self.damages)
                 except ImageError as error:
                     count.leave_out(sample, error)
                     continue
@@ -186,6 +190,7 @@ class ExactStream(IterableDataset[PhotoSample]):
         rank: This process's rank.
         world_size: Number of processes.
         open_shard: Opens the shards.
+        damages: What the pairs in shards show, see :func:`~abair_pl.data.streaming.beside.damages_of`.
     """
 
     def __init__(
@@ -197,6 +202,7 @@ class ExactStream(IterableDataset[PhotoSample]):
         rank: int,
         world_size: int,
         open_shard: ShardOpener,
+        damages: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         self.shards = shards
@@ -206,6 +212,7 @@ class ExactStream(IterableDataset[PhotoSample]):
         self.rank = rank
         self.world_size = world_size
         self.open_shard = open_shard
+        self.damages = dict(damages)
 
     def __iter__(self) -> Iterator[PhotoSample]:
         worker, workers = _worker()
@@ -229,7 +236,7 @@ class ExactStream(IterableDataset[PhotoSample]):
 
     def _cut(self, sample: dict[str, Any]) -> PhotoSample:
         try:
-            return _cut(sample, self.augmentation, _seed(self.seed, sample["__key__"]))
+            return _cut(sample, self.augmentation, _seed(self.seed, sample["__key__"]), self.damages)
         except ImageError as error:
             message = f"{sample['__url__']}: {error}; measures are of all samples, so none is left out: build it again"
             raise ShardError(message) from error
