@@ -39,6 +39,9 @@ STANDS_FOR = {
     "PHOTO_OR_FOLDER": "photographs",
     "OTHERS": "photographs",
     "PAIRS": "pairs",
+    "HELD_OUT_PAIRS": "pairs",
+    "PAIRS/target": "pairs/target",
+    "src/abair_pl/weights": "toy",
     "DEGRADED": "pairs/input",
     "CLEAN": "pairs/target",
     "DATA": "data",
@@ -106,9 +109,9 @@ def supply(page: str, folder: Path, given: dict[str, Path]) -> None:
     """Put what a page takes for granted into the folder."""
     for name, source in given.items():
         shutil.copytree(source, folder / name)
-    if page == "docs/degradations.md":
-        (folder / "scratches.yaml").write_text(blocks(page, "yaml")[-1])
-        (folder / "my_package.py").write_text(blocks(page, "python")[-1])
+    if page in ("docs/degradations.md", "docs/new-degradation.md"):
+        (folder / "scratches.yaml").write_text(blocks("docs/degradations.md", "yaml")[-1])
+        (folder / "my_package.py").write_text(blocks("docs/degradations.md", "python")[-1])
 
 
 def prepare(words: list[str]) -> None:
