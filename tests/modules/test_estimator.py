@@ -7,6 +7,7 @@ import lightning as L
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle, save_adapter, save_estimator
@@ -317,8 +318,13 @@ def test_clean_images_of_photographs_and_of_pairs_count_once_in_the_calibration(
     batch = replace(batch, keys=("a", "a", "b", "pair"))
     batch.clean[1] = batch.clean[0]
     module = make_module()
-    counts: list[int] = []
+    clean: list[int] = []
     update = module.gathered.update
-    module.gathered.update = lambda logits, labels: (counts.append(int((labels == 0).sum())), update(logits, labels))  # type: ignore[method-assign]
+
+    def counting(logits: Tensor, labels: Tensor) -> None:
+        clean.append(int((labels == 0).sum()))
+        update(logits, labels)
+
+    module.gathered.update = counting  # type: ignore[method-assign]
     fit(module, [batch], limit_val_batches=1)
-    assert sum(counts) == 3
+    assert sum(clean) == 3

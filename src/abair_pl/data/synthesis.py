@@ -196,20 +196,21 @@ class Synthesis:
         return images.index_copy(0, at["rows"], stored)
 
     def _pairs(self, batch: PhotoBatch, degraded: Tensor) -> RestorationBatch:
-        names = self.degradations
-        labels = [1] * len(batch.keys)  # of a single degradation they are whatever their shards say
-        if len(names) > 1:
-            for damage in batch.damages:
-                if not damage:
-                    message = (
-                        "shards of pairs do not say what they show; expected a phase that trains on a single "
-                        f"degradation, or {NAMED_PAIRS}"
-                    )
-                    raise InputError(message)
-                if damage not in names:
-                    raise unknown_name(damage, "degradation of pairs", names)
-            labels = [1 + names.index(damage or "") for damage in batch.damages]
+        labels = [self._label_of(damage) for damage in batch.damages]
         return self._labelled(batch, _unit(batch.clean), _unit(degraded), labels)
+
+    def _label_of(self, damage: str | None) -> int:
+        if len(self.degradations) == 1:  # which pairs show whatever their shards say
+            return 1
+        if not damage:
+            message = (
+                "shards of pairs do not say what they show; expected a phase that trains on a single degradation, or "
+                f"{NAMED_PAIRS}"
+            )
+            raise InputError(message)
+        if damage not in self.degradations:
+            raise unknown_name(damage, "degradation of pairs", self.degradations)
+        return 1 + self.degradations.index(damage)
 
     def _labelled(self, batch: PhotoBatch, clean: Tensor, degraded: Tensor, labels: list[int]) -> RestorationBatch:
         at = torch.tensor(labels, device=clean.device)

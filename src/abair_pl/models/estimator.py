@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -104,7 +105,7 @@ def with_labels(estimator: Estimator, known: Sequence[str], labels: Sequence[str
         labels: Those of the copy, in order.
     """
     copied = deepcopy(estimator)
-    old = copied.classify[-1]
+    old = cast("nn.Linear", copied.classify[-1])
     new = nn.Linear(old.in_features, len(labels))
     with torch.no_grad():
         for row, label in enumerate(labels):
