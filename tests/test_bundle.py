@@ -231,3 +231,13 @@ def test_damaged_adapter_is_named(bundle_copy: Path, name: str, damage: Callable
 def test_unknown_adapter_names_the_known_ones(bundle: Bundle) -> None:
     with pytest.raises(BundleError, match="no adapter 'snow'; it has: rain, haze, noise, blur, low_light"):
         bundle.adapters(["snow"])
+
+
+def test_a_folder_without_a_name_is_a_folder(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle_path)
+    assert Bundle.open(".").config == Bundle.open(bundle_path).config
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match="no bundle"):
+        Bundle.open(".")

@@ -24,6 +24,7 @@ NOT_RUN = {
     r"^make ": "takes minutes and makes a virtual environment; CI runs make check and make test",
     r"^pip ": "changes the environment; what the virtual environment of make is made of",
     r"^python -m tests\.fuzz ": "takes ten minutes; make test-slow runs 10,000 inputs",
+    r"^python -m tests\.app": "needs Chromium; tests/app/test_end_to_end.py does the same",
     r"^(sbatch|torchrun) ": "needs a cluster; tests/test_cluster_*.py run the scripts on a make-believe one",
     r"^abair-pl restore - ": "reads standard input; tests/restoring/test_command.py feeds it",
     r"^wandb ": "needs an account",
@@ -40,6 +41,8 @@ STANDS_FOR = {
     "OTHERS": "photographs",
     "PAIRS": "pairs",
     "HELD_OUT_PAIRS": "pairs",
+    "HELD_OUT_PAIRS/input": "pairs/input",
+    "HELD_OUT_PAIRS/target": "pairs/target",
     "PAIRS/target": "pairs/target",
     "src/abair_pl/weights": "toy",
     "DEGRADED": "pairs/input",
@@ -153,6 +156,11 @@ def reason_not_to_run(command: Command) -> str:
 def test_exceptions_are_of_commands_that_there_are() -> None:
     texts = [command.text for page in PAGES for command in commands(page)]
     assert all(any(re.search(pattern, text) for text in texts) for pattern in NOT_RUN)
+
+
+def test_only_our_own_commands_are_run() -> None:
+    run_here = [command for page in PAGES for command in commands(page) if not reason_not_to_run(command)]
+    assert {command.program for command in run_here} == {"abair-pl"}
 
 
 @pytest.mark.slow

@@ -9,8 +9,9 @@ from typing import get_args
 from abair_pl.data.decode import MAX_PIXELS
 from abair_pl.images.writing import DEFAULT_QUALITY, MOST_PX
 from abair_pl.models.weights import BLEND_MODES
-from abair_pl.restore import Abair, Result
+from abair_pl.restore import Abair
 from abair_pl.restoring.command import restore_files
+from abair_pl.result import Result
 
 PAGE = (Path(__file__).parents[1] / "docs" / "restore.md").read_text()
 PARAMETERS = inspect.signature(restore_files).parameters

@@ -196,6 +196,15 @@ def test_without_a_network_only_the_cache_is_left(local_files_only: bool, tmp_pa
         Abair.from_pretrained("somebody/photos", cache_dir=tmp_path, local_files_only=local_files_only)
 
 
+def test_a_cache_that_cannot_be_written_is_named(snapshot: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    with pytest.raises(BundleError, match=r"Read-only file system.*choose another cache_dir"):
+        Abair.from_pretrained("somebody/photos", "cpu")
+
+
 def test_folders_come_first_and_paths_are_never_looked_up(
     snapshot: dict[str, Any], backbone_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from abair_pl.restore import Abair, Result
+    from abair_pl.restore import Abair
+    from abair_pl.result import Result
 
 __version__ = "0.1.0"
 __all__ = ["Abair", "Result", "__version__"]

@@ -13,6 +13,7 @@ from typing import IO
 from uuid import uuid4
 
 _PARTIAL = ".partial"
+_LONGEST_NAME = 255  # in bytes, of file systems
 _SCRATCH = ".scratch-"
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -117,7 +118,10 @@ def published(path: Path) -> Iterator[Path]:
     Yields:
         Where to write.
     """
-    partial = path.with_name(f".{path.name}.{uuid4().hex}{_PARTIAL}")
+    own = uuid4().hex
+    partial = path.with_name(f".{path.name}.{own}{_PARTIAL}")
+    if len(os.fsencode(partial.name)) > _LONGEST_NAME:
+        partial = path.with_name(f".{own}{_PARTIAL}")
     try:
         yield partial
         with partial.open("rb") as stream:

@@ -47,7 +47,8 @@ class Bundle:
         Raises:
             BundleError: It is missing or damaged.
         """
-        return cls(Path(path), read_config(Path(path)))
+        folder = Path(path) if Path(path).name else Path(path).resolve()  # "." has no name to write beside
+        return cls(folder, read_config(folder))
 
     def backbone(self) -> Backbone:
         """The backbone with its trained weights.
@@ -115,7 +116,8 @@ class Bundle:
             found = f"estimates {', '.join(known)}" if known else "has no estimator"
             found += " as they were before" if known and known == present else ""
             adapters = ", ".join(present) or "none"
-            message = f"{self.path} {found}, its adapters are {adapters}; run phase III: configs/estimator.yaml"
+            remedy = "run phase III: configs/estimator.yaml" if present else "run phase II, or choose the blend none"
+            message = f"{self.path} {found}, its adapters are {adapters}; {remedy}"
             raise BundleError(message)
         return stored_estimator(self.path, self.config)
 

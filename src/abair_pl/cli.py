@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import io
 import logging
 import os
 import sys
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 the work failed, 2 the arguments or the input are wrong.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name need not be of the terminal's characters
     try:
         if not given or given[0] in ("-h", "--help"):
             listing = "\n".join(f"  {name:<11}{text}" for name, text in _COMMANDS.items())
@@ -63,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_status)
     except KeyboardInterrupt:
         return _fail("interrupted", AbairError.exit_status)
+    except BrokenPipeError:  # whoever read the output has gone; Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return AbairError.exit_status
     except SystemExit as stop:  # --help of a subcommand
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 

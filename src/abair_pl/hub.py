@@ -128,7 +128,11 @@ def local_bundle(
     if not (Path(snapshot) / CONFIG_FILE).is_file():
         message = f"{path} on the Hub is no bundle (no {CONFIG_FILE}); expected what Abair.push_to_hub uploads"
         raise BundleError(message)
-    return _plain_files(Path(snapshot))
+    try:
+        return _plain_files(Path(snapshot))
+    except OSError as error:
+        message = f"{path} cannot be copied within the cache ({reason(error)}); choose another cache_dir"
+        raise BundleError(message) from error
 
 
 def _missing(repo_id: str, revision: str | None, error: Exception) -> BundleError:
@@ -144,7 +148,7 @@ def _missing(repo_id: str, revision: str | None, error: Exception) -> BundleErro
     elif isinstance(error, LocalEntryNotFoundError):
         told = (
             f"no bundle at {repo_id}, nor all of it in the cache, and the Hub was not reached; connect, leave out "
-            "local_files_only, or give the folder of a bundle"
+            "local_files_only and HF_HUB_OFFLINE, or give the folder of a bundle"
         )
     else:
         told = f"{repo_id} cannot be downloaded ({reason(error)}); try again, or give the folder of a bundle"

@@ -37,7 +37,8 @@ def fitting_tile_px(shape: Sequence[int], architecture: BackboneConfig, device: 
     if device.type == "cpu":
         free_bytes = max(_CPU_BYTES - _BYTES_OF_IMAGE * height * width, 0)
     else:
-        free_bytes = round(torch.cuda.mem_get_info(device)[0] * _GPU_SHARE)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, to be used again
+        free_bytes = round((torch.cuda.mem_get_info(device)[0] + kept) * _GPU_SHARE)
     if height * width * pixel_bytes <= free_bytes:
         return max(height, width, _USUAL_PX)
     return max(math.isqrt(int(free_bytes / pixel_bytes)) // _MULTIPLE_PX * _MULTIPLE_PX, _USUAL_PX)

@@ -1,7 +1,7 @@
 """Restore photographs with a bundle."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,39 +14,16 @@ from torch import Tensor
 from abair_pl.bundle import Bundle, shipped_bundle
 from abair_pl.errors import ImageError, InputError, unknown_name
 from abair_pl.hub import BundleOnHub, local_bundle
-from abair_pl.images import to_8bit, to_pixels
+from abair_pl.images import to_pixels
 from abair_pl.memory import fitting_tile_px, is_out_of_memory, smaller_tile_px
 from abair_pl.models.blend import BlendedBackbone
 from abair_pl.models.estimator import Estimator
 from abair_pl.models.weights import BLEND_MODES, IMAGE_BLENDS, blend_weights, fixed_weights, keep_clean, pixel_weights
+from abair_pl.result import Result
 from abair_pl.tiling import Tiling, restore_large
 
 ESTIMATED_BLENDS = ("one_hot", "soft")
 """Blends whose weights come from the estimator, which may find that no adapter fits."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What :meth:`Abair.restore` gives back.
-
-    Attributes:
-        restored: ``(3, H, W)`` RGB float32 in [0, 1], on the CPU.
-        weights: The weight of each adapter by name.
-        labels: ``(H, W)`` int64, the degradation that the segmentation head sees at each pixel, 0 is clean; None where
-            they were not asked for.
-        unknown: The estimator finds the damage unlike any adapter, so that its weights are a guess; False where it was
-            not asked.
-    """
-
-    restored: Tensor
-    weights: dict[str, float]
-    labels: Tensor | None
-    unknown: bool = False
-
-    @property
-    def image(self) -> Image.Image:
-        """The restored image, 8-bit RGB."""
-        return to_8bit(self.restored)
 
 
 class Abair(BundleOnHub):
@@ -250,9 +227,7 @@ class Abair(BundleOnHub):
             ImageError: The image has another shape, or there is too little memory for it.
             InputError: There is no such blend or adapter, or the strength is not in [0, 1].
         """
-        if not 0.0 <= strength <= 1.0:
-            message = f"strength is {strength:g}; expected 0 (the image as it is) to 1 (all that the network changes)"
-            raise InputError(message)
+        check_strength(strength)
         pixels = to_pixels(image)[None]
         while True:
             try:
@@ -302,6 +277,13 @@ class Abair(BundleOnHub):
         if tiling.fits(image):
             return run(image.to(self.device, memory_format=torch.channels_last)).float().cpu()
         return restore_large(self.restorer, image, run, tiling, self.device)
+
+
+def check_strength(strength: float) -> None:
+    """Raise :class:`InputError` for a strength out of [0, 1]."""
+    if not 0.0 <= strength <= 1.0:
+        message = f"strength is {strength:g}; expected 0 (the image as it is) to 1 (all that the network changes)"
+        raise InputError(message)
 
 
 def check_device(device: str) -> None:

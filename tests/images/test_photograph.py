@@ -23,6 +23,12 @@ def test_arrays_become_pixels_of_their_full_precision(kind: type) -> None:
     assert np.array_equal((pixels.double() * top).round().permute(1, 2, 0).numpy(), array)
 
 
+@pytest.mark.parametrize("image", [torch.zeros(3, 0, 4), np.zeros((4, 0, 3), np.uint8)])
+def test_images_without_pixels_are_refused(image: Any) -> None:
+    with pytest.raises(ImageError, match="without pixels"):
+        to_pixels(image)
+
+
 def test_arrays_of_other_types_are_refused() -> None:
     with pytest.raises(ImageError, match=r"int32; expected \(H, W, 3\) uint8 or uint16 RGB"):
         to_pixels(np.zeros((4, 4, 3), np.int32))  # type: ignore[arg-type]

@@ -147,6 +147,19 @@ class TestRead:
         grey = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
         assert off_by(read_photograph(save(grey, "a.tif")), np.dstack([grey * 255] * 3)) <= 1
 
+    @pytest.mark.parametrize(("kind", "most"), [(np.float32, 4.0), (np.int32, 100_000)])
+    def test_grey_that_would_be_clipped_is_refused(self, save: Save, kind: type, most: float) -> None:
+        grey = np.linspace(0, most, 600).reshape(20, 30).astype(kind)
+        with pytest.raises(ImageError, match=f"values up to {most:g}; expected at most"):
+            read_photograph(save(grey, "in.tif"))
+
+    def test_transparency_of_a_palette_is_read_without_a_warning(
+        self, save: Save, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        picture = Image.fromarray(SMOOTH).quantize(8)
+        read_photograph(save(picture, "in.png", transparency=bytes(range(8))))
+        assert not recwarn.list
+
     def test_damaged_exif_does_not_cost_the_photograph(self, save: Save) -> None:
         exif = bytearray(exif_block().tobytes())
         exif[17] = 0  # the maker's type is none that exists

@@ -308,16 +308,8 @@ def test_an_adapter_that_came_later_is_new_to_the_estimator_that_there_is(
     assert Bundle.open(module.save_to).config.estimated == bundle.adapter_digests()
 
 
-def test_clean_images_of_photographs_and_of_pairs_count_once_in_the_calibration(
-    make_module: Callable[..., EstimatorModule],
-    make_batch: Callable[..., RestorationBatch],
-    fit: Callable[..., L.Trainer],
-) -> None:
-    """No pair, and no photograph, is of the first degradation."""
-    batch = make_batch([2, 3, 2, 5])
-    batch = replace(batch, keys=("a", "a", "b", "pair"))
-    batch.clean[1] = batch.clean[0]
-    module = make_module()
+def counted_clean(module: EstimatorModule) -> list[int]:
+    """How many clean images each update of the calibration takes in, from here on."""
     clean: list[int] = []
     update = module.gathered.update
 
@@ -326,5 +318,30 @@ def test_clean_images_of_photographs_and_of_pairs_count_once_in_the_calibration(
         update(logits, labels)
 
     module.gathered.update = counting  # type: ignore[method-assign]
+    return clean
+
+
+def test_clean_images_of_photographs_and_of_pairs_count_once_in_the_calibration(
+    make_module: Callable[..., EstimatorModule],
+    make_batch: Callable[..., RestorationBatch],
+    fit: Callable[..., L.Trainer],
+) -> None:
+    """No pair, and no photograph, is of the first degradation."""
+    batch = make_batch([2, 3, 2, 5])
+    batch = replace(batch, keys=("a", "a", "b", "pair"))
+    module = make_module()
+    clean = counted_clean(module)
     fit(module, [batch], limit_val_batches=1)
     assert sum(clean) == 3
+
+
+def test_photographs_of_one_key_both_count(
+    make_module: Callable[..., EstimatorModule],
+    make_batch: Callable[..., RestorationBatch],
+    fit: Callable[..., L.Trainer],
+) -> None:
+    batch = replace(make_batch([2, 2, 3, 3]), keys=("a", "a", "a", "a"))
+    module = make_module()
+    clean = counted_clean(module)
+    fit(module, [batch], limit_val_batches=1)
+    assert sum(clean) == 2

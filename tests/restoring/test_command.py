@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from abair_pl.errors import InputError
-from abair_pl.restore import Abair, Result
+from abair_pl.restore import Abair
 from abair_pl.restoring.command import restore_files
 from abair_pl.restoring.inputs import STANDARD
+from abair_pl.result import Result
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
 def test_an_input_is_never_overwritten(folder: Path, bundle_path: Path) -> None:
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(InputError, match=r"photo-0\.png is an input and would be overwritten"):
-        restore_files([folder], folder, bundle_path, device="cpu")
+        restore_files(sorted(folder.iterdir()), folder, bundle_path, device="cpu")
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -236,6 +237,27 @@ def test_smaller_tiles_for_want_of_memory_are_told(
     monkeypatch.setattr(Abair, "_restored", scarce)
     assert restore_files([folder / "long.png"], tmp_path / "out", bundle_path, device="cpu") == 0
     assert "long.png: memory ran out; it and what follows is done in tiles of 150 px" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.0, float("nan")])
+def test_a_strength_is_judged_before_anything_is_done(folder: Path, tmp_path: Path, strength: float) -> None:
+    with pytest.raises(InputError, match=r"^strength is "):
+        restore_files([folder], tmp_path / "out", tmp_path / "no-bundle", strength=strength)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_blend_is_not_the_default(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown blend ''"):
+        restore_files([folder], tmp_path / "out", bundle_path, blend="")
+
+
+def test_a_result_that_has_a_folder_in_its_place_does_not_stop_the_others(
+    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "photo-0.png").mkdir(parents=True)
+    assert restore_files([folder], tmp_path / "out", bundle_path, device="cpu") == 2
+    assert "photo-0.png (Is a directory); rename the photograph" in capsys.readouterr().err
+    assert (tmp_path / "out" / "photo-2.png").is_file()
 
 
 class Standard:

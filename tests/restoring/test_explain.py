@@ -7,8 +7,8 @@ from torch import Tensor
 
 from abair_pl.errors import AbairError
 from abair_pl.palette import LABEL_COLORS
-from abair_pl.restore import Result
 from abair_pl.restoring.explain import write_sheet
+from abair_pl.result import Result
 
 LABELS = ["clean", "rain", "haze"]
 

@@ -87,6 +87,11 @@ def test_results_within_the_input_are_not_restored_again(tree: Path) -> None:
     assert targets(jobs, tree / "restored") == ["a.png", "b.png", "deep/c.png", "deep/er/b.png"]
 
 
+def test_results_in_the_very_folder_of_the_photographs_are_refused(tree: Path) -> None:
+    with pytest.raises(InputError, match="the folder of the photographs; expected another"):
+        plan_jobs([tree], tree, "webp")
+
+
 def test_two_inputs_of_one_result_are_refused(tree: Path, tmp_path: Path) -> None:
     (tree / "a.jpg").write_bytes(b"content")
     with pytest.raises(InputError, match=r"a\.PNG and .*a\.jpg would both be written to .*a\.png; rename one"):
@@ -107,7 +112,7 @@ def test_an_input_is_never_overwritten(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tree, target_is_directory=True)
     for output in (tree, tmp_path / "link"):
         with pytest.raises(InputError, match=r"a\.png is an input and would be overwritten; choose another --output"):
-            plan_jobs([tree], output, "png")
+            plan_jobs([tree / "a.png"], output, "png")
     assert plan_jobs([tree / "a.png"], tree, "webp")
 
 

@@ -1,5 +1,6 @@
 """``abair-pl app``: the page on a server of its own."""
 
+import logging
 import os
 import signal
 import tempfile
@@ -86,6 +87,7 @@ def _gradio() -> Any:
 
 def _launch(page: Any, gradio: Any, host: str, port: int, limits: Limits) -> None:
     """Serve the page, with fonts of the browser's own system, and none of what Gradio offers beside the page."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what is wrong is told below
     theme = gradio.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
         page.queue(api_open=False).launch(

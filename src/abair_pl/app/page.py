@@ -10,7 +10,6 @@ from PIL import Image
 from abair_pl.app.desk import Desk, Opened
 from abair_pl.app.examples import Example
 from abair_pl.app.handlers import Finding
-from abair_pl.data.decode import IMAGE_SUFFIXES
 from abair_pl.errors import AbairError
 from abair_pl.images import to_8bit
 from abair_pl.palette import LABEL_COLORS, paint_labels
@@ -53,7 +52,6 @@ def build_page(desk: Desk, examples: Sequence[Example]) -> Any:
                 upload = gr.File(
                     label="Drop a photograph",
                     elem_id="upload",
-                    file_types=[f".{suffix}" for suffix in IMAGE_SUFFIXES],
                     height=130,
                 )
                 gr.Markdown("Or try one of these:")

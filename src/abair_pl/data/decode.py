@@ -83,7 +83,7 @@ def open_image(file: Path | io.BytesIO, name: str, max_pixels: int = MAX_PIXELS)
                     orientation = image.getexif().get(Exif.Orientation, 1)
                     ImageOps.exif_transpose(image, in_place=True)
                     image.info[ORIENTATION] = orientation
-            yield image
+                yield image
     except Image.DecompressionBombError as error:
         raise _too_large(name, f"more than {2 * MAX_PIXELS // 10**6} megapixels", max_pixels) from error
     except _DAMAGE as error:

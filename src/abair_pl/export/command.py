@@ -10,6 +10,7 @@ from abair_pl.export.capture import captured
 from abair_pl.export.facts import export_facts
 from abair_pl.export.files import check_onnx, write_onnx, write_torch_export
 from abair_pl.export.restorer import exported_restorer
+from abair_pl.images import make_folder
 
 _SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 
@@ -48,8 +49,9 @@ def export(
     opened = Bundle.open(shipped_bundle() if bundle is None else bundle)
     restorer = exported_restorer(opened, weights)
     facts = export_facts(opened, restorer, weights)
+    make_folder(output.parent)
+    print("capturing the network, which takes a minute or more ...", flush=True)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         program = captured(restorer)
         with published(output) as partial:
             if format == "onnx":

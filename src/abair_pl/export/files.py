@@ -1,6 +1,7 @@
 """The two kinds of file that a captured restorer is written to."""
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -46,6 +47,7 @@ def write_onnx(program: ExportedProgram, facts: Mapping[str, str], file: Path, o
         file: Where to write.
         opset: Version of ONNX's operators.
     """
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # or it misses torchvision, of which nothing is used
     shapes: dict[str, dict[int, str]] = {"image": IMAGE_AXES, **({"weights": {}} if facts["weights"] else {})}
     written = torch.onnx.export(
         program, verbose=False, opset_version=opset, output_names=["restored"], dynamic_shapes=shapes, dynamo=True

@@ -55,6 +55,9 @@ def to_pixels(image: Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Tens
     Raises:
         ImageError: It has another shape or type.
     """
+    if 0 in (image.size if isinstance(image, Image.Image) else image.shape):
+        message = "an image without pixels; expected at least 1 a side"
+        raise ImageError(message)
     if isinstance(image, Image.Image):
         image = np.asarray(image.convert("RGB"))
     if isinstance(image, np.ndarray):

@@ -50,7 +50,7 @@ def read_photograph(file: Path | io.BytesIO, name: str = "", max_pixels: int = M
             raise ImageError(message)
         grey = image.mode in _GREY_MODES or is_deep_grey(image) or is_grey_alpha_png(head)
         profile = profile_for(image.info.get("icc_profile"), grey)
-        read = _deep(file, image, head) or _plain(image)
+        read = _deep(file, image, head, name) or _plain(image)
         return replace(read, icc_profile=profile, exif=exif_of(image), grey=grey)
 
 
@@ -62,9 +62,10 @@ def _head(file: Path | io.BytesIO) -> bytes:
     return b""
 
 
-def _deep(file: Path | io.BytesIO, image: Image.Image, head: bytes) -> Photograph | None:
+def _deep(file: Path | io.BytesIO, image: Image.Image, head: bytes, name: str) -> Photograph | None:
     """Pixels and alpha of 16 bits a channel, or None."""
     if is_deep_grey(image):
+        _check_range(image, name)
         pixels = torch.from_numpy(to_shades(image))
         return Photograph(pixels.repeat(3, 1, 1), _alpha(image), bits=16)
     if not is_deep(image, head):
@@ -75,6 +76,14 @@ def _deep(file: Path | io.BytesIO, image: Image.Image, head: bytes) -> Photograp
         return replace(_plain(image), notes=("its 16 bits a channel were read as 8 bits, as OpenCV does not read it",))
     alpha = torch.from_numpy(samples[..., 3].copy()) if samples.shape[2] == 4 else None
     return Photograph(_channels_first(samples[..., :3]), alpha, bits=16)
+
+
+def _check_range(image: Image.Image, name: str) -> None:
+    """Refuse grey that would be clipped: floats above 1, whole numbers of more than 16 bits."""
+    most, largest = (1.0 if image.mode == "F" else 65535.0), float(np.nanmax(np.asarray(image)))
+    if largest > most:
+        message = f"{name}: values up to {largest:g}; expected at most {most:g}: scale it"
+        raise ImageError(message)
 
 
 def _plain(image: Image.Image) -> Photograph:

@@ -1,5 +1,6 @@
 """Image files out."""
 
+import errno
 import io
 import struct
 from pathlib import Path
@@ -20,6 +21,8 @@ DEFAULT_QUALITY = 95
 LOSSY = ("JPEG", "WEBP")
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "tif": "TIFF", "tiff": "TIFF"}
 _DEEP = ("PNG", "TIFF")
+_OF_THE_NAME = (errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""Errors of one file, and not of the disk that all are written to."""
 
 
 MOST_PX = {"JPEG": 65_500, "WEBP": 16_383}
@@ -29,6 +32,23 @@ MOST_PX = {"JPEG": 65_500, "WEBP": 16_383}
 def format_of(suffix: str) -> str | None:
     """PIL's name of the format that files of a suffix such as ``.jpg`` have; None where it cannot be written."""
     return _FORMATS.get(suffix.lower().lstrip("."))
+
+
+def check_size(photograph: Photograph, suffix: str) -> None:
+    """Refuse, before any work is done, what is too long for a format.
+
+    Args:
+        photograph: What is to be written.
+        suffix: Of a file of the format, such as ``png``.
+
+    Raises:
+        ImageError: It has a longer side than the format takes.
+    """
+    height, width = photograph.pixels.shape[1:]
+    kind = format_of(suffix) or ""
+    if max(height, width) > MOST_PX.get(kind, max(height, width)):
+        message = f"{width} x {height} pixels; {kind} takes up to {MOST_PX[kind]} a side: choose another --format"
+        raise ImageError(message)
 
 
 def write_photograph(photograph: Photograph, path: Path, quality: int = DEFAULT_QUALITY) -> None:
@@ -42,13 +62,14 @@ def write_photograph(photograph: Photograph, path: Path, quality: int = DEFAULT_
         quality: Of JPEG and WebP, 1 to 100.
 
     Raises:
-        ImageError: The suffix is not of a format that can be written.
+        ImageError: The suffix is not of a format that can be written, or there can be no file of this name.
         AbairError: The file cannot be written.
     """
     kind = format_of(path.suffix)
     if kind is None:
         message = f"cannot write {path}; expected a suffix of {', '.join(_FORMATS)}"
         raise ImageError(message)
+    check_size(photograph, path.suffix)
     try:
         with published(path) as partial:
             _save(photograph, partial, kind, quality)
@@ -56,6 +77,9 @@ def write_photograph(photograph: Photograph, path: Path, quality: int = DEFAULT_
         message = f"cannot write {path} ({error}); choose another --format"
         raise ImageError(message) from error
     except OSError as error:
+        if error.errno in _OF_THE_NAME:
+            message = f"cannot write {path} ({error.strerror}); rename the photograph, or choose another --output"
+            raise ImageError(message) from error
         message = f"cannot write {path} ({error.strerror or error}); make room, or choose another --output"
         raise AbairError(message) from error
 
@@ -71,6 +95,7 @@ def encode_photograph(photograph: Photograph, suffix: str, quality: int = DEFAUL
     Raises:
         ImageError: The format does not take it.
     """
+    check_size(photograph, suffix)
     stream = io.BytesIO()
     try:
         _save(photograph, stream, _FORMATS[suffix], quality)
@@ -81,10 +106,6 @@ def encode_photograph(photograph: Photograph, suffix: str, quality: int = DEFAUL
 
 
 def _save(photograph: Photograph, file: Path | io.BytesIO, kind: str, quality: int) -> None:
-    height, width = photograph.pixels.shape[1:]
-    if max(height, width) > MOST_PX.get(kind, max(height, width)):
-        message = f"{width} x {height} pixels; {kind} takes up to {MOST_PX[kind]} a side"
-        raise ValueError(message)
     alpha = photograph.alpha if kind != "JPEG" else None
     if photograph.bits == 16 and kind in _DEEP and (alpha is not None or not photograph.grey):
         _save_deep(photograph, file, kind)

@@ -1,5 +1,6 @@
 """Phase III: the estimator learns which adapters an image needs, everything else frozen."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -115,9 +116,7 @@ class EstimatorModule(RestorationModule):
         correct = logits.argmax(dim=1) == labels
         self.accuracy.update(correct[batch.valid].float())
         self.gathered.update(logits[batch.valid], labels[batch.valid])
-        valid = batch.valid.tolist()
-        rows = {key: row for row, key in enumerate(batch.keys) if valid[row]}
-        once = batch.clean[list(rows.values())]  # a photograph is there once with each degradation
+        once = batch.clean[_once(batch)]
         if len(once):
             self.gathered.update(self.estimator(once).float(), labels.new_zeros(len(once)))
         return restored
@@ -165,6 +164,18 @@ class EstimatorModule(RestorationModule):
 
     def save_bundle(self, provenance: dict[str, Any]) -> None:
         save_estimator(self.save_to, self.bundle, self.estimator, provenance, self.calibration)
+
+
+def _once(batch: RestorationBatch) -> list[int]:
+    """A row of each photograph, which is there once with each degradation; several may have one key."""
+    seen: Counter[tuple[str, int]] = Counter()
+    rows: dict[tuple[str, int], int] = {}
+    labels, valid = batch.labels[:, 0, 0].tolist(), batch.valid.tolist()
+    for row, (key, label) in enumerate(zip(batch.keys, labels, strict=True)):
+        if valid[row]:
+            rows.setdefault((key, seen[key, label]), row)
+            seen[key, label] += 1
+    return list(rows.values())
 
 
 def soft_target(shares: Tensor) -> Tensor:

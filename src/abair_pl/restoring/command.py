@@ -12,6 +12,7 @@ from abair_pl.errors import ERROR_PREFIX, InputError, one_line
 from abair_pl.images import make_folder
 from abair_pl.images.writing import DEFAULT_QUALITY, LOSSY, format_of
 from abair_pl.models.weights import parse_weights
+from abair_pl.restore import check_strength
 from abair_pl.restoring.inputs import STANDARD, plan_jobs
 from abair_pl.restoring.photographs import Outcome, Settings
 from abair_pl.restoring.workers import check_devices, run_jobs
@@ -64,6 +65,7 @@ def restore_files(
     if blend is not None and weights is not None:
         message = f"blend is {blend} and weights are {weights}; expected one of them: leave out --blend or --weights"
         raise InputError(message)
+    check_strength(strength)
     _check_quality(format, quality)
     if output == STANDARD and (json or skip_existing):
         message = "standard output takes the photograph; expected a folder as --output with --json or --skip-existing"
@@ -73,7 +75,15 @@ def restore_files(
     planned = plan_jobs(input, output, format, explain)
     jobs = [job for job in planned if not (skip_existing and job.target.exists())]
     settings = Settings(
-        bundle, blend or "soft", fixed, strength, tile_px, overlap_px, device, format, quality or DEFAULT_QUALITY
+        bundle,
+        "soft" if blend is None else blend,
+        fixed,
+        strength,
+        tile_px,
+        overlap_px,
+        device,
+        format,
+        quality or DEFAULT_QUALITY,
     )
     if output != STANDARD:
         make_folder(output)

@@ -11,7 +11,7 @@ from abair_pl.errors import AbairError
 from abair_pl.evaluation.figures import FONT_PX, MARGIN_PX, TEXT_PX, captioned_grid, with_legend
 from abair_pl.images import to_8bit
 from abair_pl.palette import LABEL_COLORS, paint_labels
-from abair_pl.restore import Result
+from abair_pl.result import Result
 
 _CELL_PX = 420
 _NAME_PX = 110

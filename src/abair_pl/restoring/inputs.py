@@ -43,8 +43,8 @@ def plan_jobs(inputs: Sequence[Path], output: Path, suffix: str, explain: bool =
 
     Raises:
         ImageError: An input does not exist, or has no images.
-        InputError: Two results would be written to one file or over an input, or standard input or output is to take
-            more than one photograph.
+        InputError: The output is an input folder, two results would be written to one file or over an input, or
+            standard input or output is to take more than one photograph.
     """
     found = [pair for path in inputs for pair in _photographs(path, output)]
     if output == STANDARD or STANDARD in inputs:
@@ -79,7 +79,10 @@ def _in_folder(folder: Path, output: Path) -> list[tuple[Path, Path]]:
     """All images below a folder but hidden ones, depth maps, and what lies in the folder for results."""
     below = folder.resolve()
     results = output.resolve()
-    others = results if results.is_relative_to(below) and results != below else None
+    if results == below:
+        message = f"--output is {output}, the folder of the photographs; expected another one, which may lie in it"
+        raise InputError(message)
+    others = results if results.is_relative_to(below) else None
     found = []
     for file in sorted(folder.rglob("*")):
         name = file.relative_to(folder)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from abair_pl.errors import ImageError
+from abair_pl.errors import AbairError, ImageError
 from abair_pl.images import encode_photograph, make_folder, read_photograph, write_photograph
 from abair_pl.images.photograph import Photograph
-from abair_pl.images.writing import DEFAULT_QUALITY
-from abair_pl.restore import Abair, Result
+from abair_pl.images.writing import DEFAULT_QUALITY, check_size
+from abair_pl.restore import Abair
 from abair_pl.restoring.inputs import STANDARD, Job
+from abair_pl.result import Result
 
 _MAX_STANDARD_BYTES = 2 << 30
 
@@ -88,6 +89,9 @@ def attempt(model: Abair, job: Job, settings: Settings) -> Outcome:
         return restore_photograph(model, job, settings)
     except ImageError as error:
         return Outcome(job, failure=str(error))
+    except MemoryError:
+        message = f"{job.source}: too little memory to read or write it; close other programs, or scale it down"
+        return Outcome(job, failure=message)
 
 
 def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
@@ -102,6 +106,7 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
     photograph = _read(job.source)
     tiles_before = model.tile_px
     try:
+        check_size(photograph, settings.suffix)
         result = model.restore(
             photograph.pixels, settings.blend, settings.weights, job.sheet is not None, settings.strength
         )
@@ -113,9 +118,9 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
         notes = (*notes, "its alpha is left out, which JPEG does not have")
     if model.tile_px != tiles_before:
         notes = (*notes, f"memory ran out; it and what follows is done in tiles of {model.tile_px} px")
+    _write(replace(photograph, pixels=result.restored), job.target, settings)
     if job.sheet is not None:
         _explain(photograph, result, model, job.sheet)
-    _write(replace(photograph, pixels=result.restored), job.target, settings)
     weights = {name: round(weight, 4) for name, weight in result.weights.items()}
     megapixels = photograph.pixels[0].numel() / 1e6
     return Outcome(job, weights, result.unknown, time.perf_counter() - start, megapixels, notes)
@@ -133,8 +138,15 @@ def _read(source: Path) -> Photograph:
 
 def _write(photograph: Photograph, target: Path, settings: Settings) -> None:
     if target == STANDARD:
-        sys.stdout.buffer.write(encode_photograph(photograph, settings.suffix, settings.quality))
-        sys.stdout.buffer.flush()
+        data = encode_photograph(photograph, settings.suffix, settings.quality)
+        try:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            message = f"cannot write to standard output ({error.strerror or error}); make room, or give a folder"
+            raise AbairError(message) from error
         return
     make_folder(target.parent)
     write_photograph(photograph, target, settings.quality)

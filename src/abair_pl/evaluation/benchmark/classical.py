@@ -16,7 +16,7 @@ from abair_pl.degradations import Plan
 from abair_pl.errors import InputError
 from abair_pl.evaluation.classical.base import Classical
 from abair_pl.evaluation.suite import Method
-from abair_pl.restore import Result
+from abair_pl.result import Result
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,32 @@
+"""What a restoration gives back."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+from torch import Tensor
+
+from abair_pl.images import to_8bit
+
+
+@dataclass(frozen=True)
+class Result:
+    """What :meth:`abair_pl.Abair.restore` gives back.
+
+    Attributes:
+        restored: ``(3, H, W)`` RGB float32 in [0, 1], on the CPU.
+        weights: The weight of each adapter by name.
+        labels: ``(H, W)`` int64, the degradation that the segmentation head sees at each pixel, 0 is clean; None where
+            they were not asked for.
+        unknown: The estimator finds the damage unlike any adapter, so that its weights are a guess; False where it was
+            not asked.
+    """
+
+    restored: Tensor
+    weights: dict[str, float]
+    labels: Tensor | None
+    unknown: bool = False
+
+    @property
+    def image(self) -> Image.Image:
+        """The restored image, 8-bit RGB."""
+        return to_8bit(self.restored)
