@@ -2,10 +2,12 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from tests.images.samples import (
     ALPHA,
@@ -149,7 +151,7 @@ class TestRead:
 
     @pytest.mark.parametrize(("kind", "most"), [(np.float32, 4.0), (np.int32, 100_000)])
     def test_grey_that_would_be_clipped_is_refused(self, save: Save, kind: type, most: float) -> None:
-        grey = np.linspace(0, most, 600).reshape(20, 30).astype(kind)
+        grey: NDArray[Any] = np.linspace(0, most, 600).reshape(20, 30).astype(kind)
         with pytest.raises(ImageError, match=f"values up to {most:g}; expected at most"):
             read_photograph(save(grey, "in.tif"))
 
