@@ -16,6 +16,7 @@ def test_examples_are_photographs_with_what_their_names_say() -> None:
 
 
 def test_examples_are_the_same_each_time(lookups: list[str]) -> None:
+    asked = len(lookups)
     for first, second in zip(make_examples(), make_examples(), strict=True):
         assert torch.equal(first.pixels, second.pixels)
-    assert lookups == []
+    assert lookups[asked:] == []
