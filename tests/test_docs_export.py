@@ -1,6 +1,5 @@
 """What docs/export.md says is what the package does."""
 
-import inspect
 import re
 import shlex
 import shutil
@@ -13,7 +12,6 @@ import torch
 from abair_pl.bundle import Bundle
 from abair_pl.cli import main
 from abair_pl.export.capture import MAX_SIDE_PX
-from abair_pl.export.command import export
 from abair_pl.export.facts import export_facts
 from abair_pl.export.files import FACTS_FILE, MAX_OPSET, MIN_OPSET
 from abair_pl.export.restorer import ExportedRestorer, exported_restorer
@@ -24,12 +22,6 @@ from abair_pl.restore import Abair
 PAGE = (Path(__file__).parents[1] / "docs" / "export.md").read_text()
 COMMANDS = [shlex.split(line, comments=True)[1:] for line in PAGE.splitlines() if line.startswith("abair-pl export")]
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_commands_have_these_options(command: list[str]) -> None:
-    known = {f"--{name}" for name in inspect.signature(export).parameters}
-    assert {word for word in command if word.startswith("--")} <= known
 
 
 def test_table_gives_the_sizes() -> None:

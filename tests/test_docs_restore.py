@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import shlex
 from pathlib import Path
 from typing import get_args
 
@@ -28,14 +27,6 @@ def test_table_gives_every_option() -> None:
     table = PAGE.partition("| option |")[2].partition("\n\n")[0]
     named = {name for line in table.splitlines() for name in re.findall(r"`(--[\w-]+)`", line.split("|")[1])}
     assert named == OPTIONS - {"--input", "--output"}
-
-
-def test_commands_have_these_options() -> None:
-    (block,) = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-    for command in block.splitlines():
-        words = shlex.split(command, comments=True)
-        assert "abair-pl" in words
-        assert {word for word in words if word.startswith("--")} <= OPTIONS
 
 
 def test_table_gives_what_can_be_chosen() -> None:

@@ -41,7 +41,6 @@ def in_onnxruntime(opened: onnxruntime.InferenceSession) -> Callable[[Tensor, Te
     return run
 
 
-@pytest.mark.slow
 def test_onnx_agrees_at_three_sizes_and_mixtures(
     program: ExportedProgram, differs: Callable[..., float], tmp_path: Path
 ) -> None:
@@ -61,7 +60,6 @@ def test_onnx_agrees_at_three_sizes_and_mixtures(
     ]
 
 
-@pytest.mark.slow
 def test_torch_export_agrees_at_three_sizes_and_mixtures(
     program: ExportedProgram, differs: Callable[..., float], tmp_path: Path
 ) -> None:
