@@ -61,6 +61,29 @@ def test_layouts_are_those_of_the_manifests(folder: Path, url: str, clean_shards
     assert layouts_of([f"{url}/paired-000000.tar"]) == set()
 
 
+def test_a_manifest_that_cannot_be_had_is_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pairs show would be lost."""
+    monkeypatch.setattr("abair_pl.data.streaming.fetch.ATTEMPTS", 1)
+    for look in (layouts_of, damages_of):
+        with pytest.raises(ShardError, match=r"127\.0\.0\.1:9/manifest\.json cannot be downloaded .*refused"):
+            look(["http://127.0.0.1:9/a.tar"])
+
+
+@pytest.mark.parametrize(("said", "is_none"), [("An error occurred (404): Not Found", True), ("Access Denied", False)])
+def test_a_bucket_without_a_manifest_is_told_from_one_that_refuses(
+    monkeypatch: pytest.MonkeyPatch, said: str, is_none: bool
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise ShardError(said)
+
+    monkeypatch.setattr("abair_pl.data.streaming.beside.read_url", fail)
+    if is_none:
+        assert layouts_of(["s3://bucket/a.tar"]) == set()
+        return
+    with pytest.raises(ShardError, match=said):
+        layouts_of(["s3://bucket/a.tar"])
+
+
 def test_photographs_and_pairs_that_name_no_degradation_are_both_named(url: str, clean_shards: Path) -> None:
     said = rf"{url} holds pairs of no known degradation, {clean_shards} single photographs; expected .* --degradation"
     with pytest.raises(ShardError, match=said):

@@ -5,6 +5,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.error import HTTPError
 
 from abair_pl.data.manifest import MANIFEST_NAME, NAMED_PAIRS, Kind, Manifest, count_samples, file_sha256
 from abair_pl.data.streaming.fetch import read_url
@@ -39,10 +40,11 @@ def samples_in(shards: Sequence[str]) -> int:
 
 
 def layouts_of(shards: Sequence[str]) -> set[Kind]:
-    """The layouts of shards by the manifests beside them, where there are any to read.
+    """The layouts of shards by the manifests beside them, where there are any.
 
     Raises:
-        ShardError: Some are of single photographs, and some of pairs that do not say what they show.
+        ShardError: A manifest cannot be had or is damaged, or some shards are of single photographs, and some of pairs
+            that do not say what they show.
     """
     manifests = _manifests(shards)
     single = [base for base, manifest in manifests.items() if manifest.layout == "clean"]
@@ -57,7 +59,11 @@ def layouts_of(shards: Sequence[str]) -> set[Kind]:
 
 
 def damages_of(shards: Sequence[str]) -> dict[str, str]:
-    """The degradations that pairs show by the manifests beside them, of shards as messages name them."""
+    """The degradations that pairs show by the manifests beside them, of shards as messages name them.
+
+    Raises:
+        ShardError: A manifest cannot be had or is damaged.
+    """
     manifests = _manifests(shards)
     named = {base: manifest.degradation for base, manifest in manifests.items() if manifest.degradation}
     return {shown(shard): named[base] for shard in shards if (base := _base(shard)) in named}
@@ -88,14 +94,25 @@ def _manifests(shards: Sequence[str]) -> dict[str, Manifest]:
 
 
 def _manifest(base: str) -> Manifest | None:
+    """The manifest beside shards, None where there is none; one that cannot be had would lose what pairs show."""
+    if base.startswith("pipe:"):
+        return None
     if not is_remote(base):
         return Manifest.read(Path(base)) if Path(base, MANIFEST_NAME).is_file() else None
     with tempfile.TemporaryDirectory() as folder:
         try:
             _copy_manifest(base, Path(folder))
-        except ShardError:
-            return None
+        except ShardError as error:
+            if _is_missing(error):
+                return None
+            raise
         return Manifest.read(Path(folder))
+
+
+def _is_missing(error: ShardError) -> bool:
+    """Whether a server says that there is no such file; where nobody may list, it says forbidden instead."""
+    found = error.__cause__
+    return found.code in (403, 404) if isinstance(found, HTTPError) else "(404)" in str(error)  # aws prints it
 
 
 def _copy_manifest(base: str, folder: Path) -> None:
