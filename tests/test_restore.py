@@ -131,7 +131,7 @@ def test_none_is_the_plain_backbone(model: Abair, photograph: Image.Image) -> No
 def test_a_bundle_without_adapters_restores_by_its_backbone(backbone_path: Path, photograph: Image.Image) -> None:
     model = Abair.from_pretrained(backbone_path, device="cpu")
     assert model.restore(photograph, "none").weights == {}
-    with pytest.raises(BundleError, match="run phase III"):
+    with pytest.raises(BundleError, match="run phase II, or choose the blend none"):
         model.restore(photograph)
 
 
