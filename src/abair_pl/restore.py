@@ -145,7 +145,7 @@ class Abair(BundleOnHub):
         not_asked = torch.zeros(len(images), dtype=torch.bool, device=self.device)
         if blend in ESTIMATED_BLENDS:
             probabilities, unknown = self.estimate(images)
-            return blend_weights(probabilities, blend), unknown
+            return blend_weights(self.bundle.config.calibration.sharpened(probabilities), blend), unknown
         if blend in IMAGE_BLENDS:
             return blend_weights(torch.ones(len(images), len(self.names) + 1, device=self.device), blend), not_asked
         if blend not in self.names and blend != "none":

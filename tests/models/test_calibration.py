@@ -83,3 +83,22 @@ def test_an_impossible_temperature_is_refused(temperature: float) -> None:
 def test_an_impossible_threshold_is_refused() -> None:
     with pytest.raises(InputError, match="the threshold is nan; expected a finite number or null"):
         Calibration(threshold=math.nan)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, -1.0, math.nan, math.inf])
+def test_an_impossible_sharpness_is_refused(sharpness: float) -> None:
+    with pytest.raises(InputError, match=r"the sharpness is .*; expected a positive number, 1 as in the paper"):
+        Calibration(sharpness=sharpness)
+
+
+def test_sharpened_probabilities_keep_their_order_and_what_is_equal() -> None:
+    probabilities = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.0, 0.5]])
+    sharpened = Calibration(sharpness=2.0).sharpened(probabilities)
+    torch.testing.assert_close(sharpened, torch.tensor([[1 / 46, 36 / 46, 9 / 46], [0.5, 0.0, 0.5]]))
+    assert torch.equal(Calibration().sharpened(probabilities), probabilities)
+
+
+def test_a_fit_keeps_the_sharpness() -> None:
+    logits, labels = torch.randn(9, 3), torch.arange(9) % 3
+    assert fit_calibration(logits, labels, 2.0).sharpness == 2.0
+    assert fit_calibration(logits[:0], labels[:0], 2.0) == Calibration(sharpness=2.0)

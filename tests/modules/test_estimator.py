@@ -24,7 +24,9 @@ from abair_pl.modules.optimization import OptimizationConfig
 @pytest.fixture
 def make_module(bundle_path: Path, fast: OptimizationConfig, tmp_path: Path) -> Callable[..., EstimatorModule]:
     def make(blend: Literal["one_hot", "soft"] = "soft", restoration_weight: float = 0.0) -> EstimatorModule:
-        return EstimatorModule(bundle_path, tmp_path / "bundle", blend, restoration_weight, fast)
+        return EstimatorModule(
+            bundle_path, tmp_path / "bundle", blend, restoration_weight=restoration_weight, optimization=fast
+        )
 
     return make
 
@@ -72,9 +74,9 @@ def test_images_are_restored_by_the_blend_of_their_calibrated_probabilities(
     make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch], blend: str
 ) -> None:
     module, image = make_module(blend).eval(), make_batch([1, 2]).degraded
-    module.calibration = Calibration(temperature=0.1)
+    module.calibration = Calibration(temperature=0.1, sharpness=3.0)
     with torch.no_grad():
-        weights = blend_weights((module.estimator(image) / 0.1).softmax(dim=1), blend)
+        weights = blend_weights((module.estimator(image) / 0.1 * 3.0).softmax(dim=1), blend)
         expected = keep_clean(image, module.restorer(image, weights), weights)
         torch.testing.assert_close(module.restore(image), expected)
 
@@ -147,11 +149,13 @@ def test_calibration_is_that_of_the_saved_weights_on_the_last_validation(
     ema_decay: float,
 ) -> None:
     """With averaged weights too, which stand in for the trained ones in validation."""
-    module = EstimatorModule(bundle_path, tmp_path / "bundle", optimization=replace(fast, ema_decay=ema_decay))
+    optimization = replace(fast, ema_decay=ema_decay)
+    module = EstimatorModule(bundle_path, tmp_path / "bundle", sharpness=2.0, optimization=optimization)
     trainer = fit(module, photographs_in_two_ways, limit_val_batches=1.0, max_steps=6)  # with two validations
     saved = Bundle.open(module.save_to)
     expected = expected_calibration(saved.estimator(), photographs_in_two_ways)
     assert expected.threshold is not None
+    assert saved.config.calibration.sharpness == 2.0
     assert saved.config.calibration.temperature == pytest.approx(expected.temperature, rel=1e-4)
     assert saved.config.calibration.threshold == pytest.approx(expected.threshold, rel=1e-4)
     assert trainer.callback_metrics["val/temperature"].item() == pytest.approx(expected.temperature, rel=1e-4)

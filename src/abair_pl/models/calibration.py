@@ -22,13 +22,15 @@ class Calibration:
     Attributes:
         temperature: Logits are divided by it (Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 9).
         threshold: Images with a smaller :func:`energy_score` are unlike any adapter; None where none is.
+        sharpness: Power of the probabilities as weights of adapters, see :meth:`sharpened`. It is chosen, not fitted.
 
     Raises:
-        InputError: The temperature is not a positive number, or the threshold not a finite one.
+        InputError: The temperature or the sharpness is not a positive number, or the threshold not a finite one.
     """
 
     temperature: float = 1.0
     threshold: float | None = None
+    sharpness: float = 1.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -36,6 +38,9 @@ class Calibration:
             raise InputError(message)
         if self.threshold is not None and not math.isfinite(self.threshold):
             message = f"the threshold is {self.threshold}; expected a finite number or null: run phase III again"
+            raise InputError(message)
+        if not (math.isfinite(self.sharpness) and self.sharpness > 0):
+            message = f"the sharpness is {self.sharpness}; expected a positive number, 1 as in the paper"
             raise InputError(message)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -48,6 +53,22 @@ class Calibration:
             ``(B, K + 1)`` float32, rows sum to 1.
         """
         return (logits.float() / self.temperature).softmax(dim=1)
+
+    def sharpened(self, probabilities: Tensor) -> Tensor:
+        """Probabilities as they are blended: to a power, so that adapters of little probability get less.
+
+        The paper blends by the probabilities as they are, power 1. But an adapter for tone changes the colours of the
+        whole image even with a weight of a few hundredths; see docs/recipe.md for what power 2 gains. What is equally
+        likely stays so, and mixtures are still mixed.
+
+        Args:
+            probabilities: ``(B, K + 1)``, rows sum to 1.
+
+        Returns:
+            ``(B, K + 1)``, rows sum to 1.
+        """
+        powers = probabilities**self.sharpness
+        return powers / powers.sum(dim=1, keepdim=True)
 
     def unknown(self, logits: Tensor) -> Tensor:
         """Whether an image is unlike what the estimator was trained on.
@@ -80,12 +101,13 @@ def energy_score(logits: Tensor, temperature: float) -> Tensor:
     return temperature * (logits.double() / temperature).logsumexp(dim=1)
 
 
-def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
+def fit_calibration(logits: Tensor, labels: Tensor, sharpness: float = 1.0) -> Calibration:
     """The calibration of an estimator by images that it was not trained on.
 
     Args:
         logits: ``(N, K + 1)``; rows that are not finite are left out.
         labels: ``(N,)`` int64, the true classes.
+        sharpness: As in :class:`Calibration`.
 
     Returns:
         The temperature, and the threshold that accepts 99 % of the images; what changes nothing if there are none.
@@ -93,10 +115,10 @@ def fit_calibration(logits: Tensor, labels: Tensor) -> Calibration:
     finite = logits.isfinite().all(dim=1)
     logits, labels = logits[finite].detach().double().cpu(), labels[finite].cpu()
     if not len(logits):
-        return Calibration()
+        return Calibration(sharpness=sharpness)
     temperature = fit_temperature(logits, labels)
     scores = energy_score(logits, temperature)
-    return Calibration(temperature, torch.quantile(scores, 1.0 - ACCEPTED_SHARE).item())
+    return Calibration(temperature, torch.quantile(scores, 1.0 - ACCEPTED_SHARE).item(), sharpness)
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -35,6 +35,8 @@ class EstimatorModule(RestorationModule):
             not seen are new.
         save_to: The bundle that the estimator is put into; it starts as a copy of ``init_from``.
         blend: How probabilities become weights: ``one_hot`` (OH) or ``soft`` (SW).
+        sharpness: The power of the probabilities in ``soft``, 1 as in the paper; the bundle keeps it, see
+            :class:`~abair_pl.models.calibration.Calibration`.
         restoration_weight: Weight of the L1 error of the blended restoration beside the classification; 0, as in the
             paper, saves the restoration in training.
         optimization: How weights are trained.
@@ -52,13 +54,15 @@ class EstimatorModule(RestorationModule):
         init_from: Path,
         save_to: Path,
         blend: Literal["one_hot", "soft"] = "soft",
+        sharpness: float = 1.0,
         restoration_weight: float = 0.0,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
         guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
     ) -> None:
         bundle = Bundle.open(init_from)
         names, backbone = list(bundle.config.adapters), bundle.config.backbone_sha256
-        identity = {"adapters": names, "backbone": backbone, "blend": blend, "restoration_weight": restoration_weight}
+        identity = {"adapters": names, "backbone": backbone, "blend": blend, "sharpness": sharpness}
+        identity["restoration_weight"] = restoration_weight
         super().__init__(optimization, save_to, identity, guard)
         self.bundle = bundle
         self.degradations = names
@@ -66,11 +70,12 @@ class EstimatorModule(RestorationModule):
             message = f"{init_from} has no adapters; run phase II first: abair-pl fit --config configs/adapter.yaml"
             raise InputError(message)
         self.blend = blend
+        self.untrained = Calibration(sharpness=sharpness)
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
         self.has_weights = bundle.estimator_is_current
         self.estimator = estimator_to_train(bundle.path, bundle.config)
-        self.calibration = bundle.config.calibration if self.has_weights else Calibration()
+        self.calibration = bundle.config.calibration if self.has_weights else self.untrained
         self.accuracy = MeanMetric()
         self.gathered = GatheredLogits()
         self.make_metrics()
@@ -78,7 +83,7 @@ class EstimatorModule(RestorationModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":  # which changes what the calibration was made for; a checkpoint is loaded later
-            self.calibration = Calibration()
+            self.calibration = self.untrained
             known = self.bundle.config.estimated
             if known and (new := [name for name in self.degradations if name not in known]):
                 self.print(f"the estimator of {self.bundle.path} is the start; new to it: {', '.join(new)}")
@@ -95,7 +100,7 @@ class EstimatorModule(RestorationModule):
 
     def blended(self, degraded: Tensor, probabilities: Tensor) -> Tensor:
         """Restored images ``(B, 3, H, W)`` by the mixtures of ``(B, K + 1)`` probabilities."""
-        weights = blend_weights(probabilities, self.blend)
+        weights = blend_weights(self.calibration.sharpened(probabilities), self.blend)
         return keep_clean(degraded, self.restorer(degraded, weights), weights)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
@@ -125,7 +130,7 @@ class EstimatorModule(RestorationModule):
         super().on_validation_epoch_end()
         logits, labels = self.gathered.compute()
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.calibration = fit_calibration(logits, labels)
+            self.calibration = fit_calibration(logits, labels, self.untrained.sharpness)
         self.log("val/temperature", self.calibration.temperature, rank_zero_only=True)
         self.log_estimates("val", logits, labels)
 
