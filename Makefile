@@ -17,7 +17,7 @@ TRACK   = --config configs/wandb/tracking.yaml --tracking.project abair-pl-demo
 export PYTHONWARNINGS = ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help demo weights weights-check test test-slow check bench audit figures docs clean
+.PHONY: help demo weights weights-check test test-slow check bench audit figures docs dist clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -83,5 +83,9 @@ figures: $(READY) ## the pictures of docs/ and the outputs of notebooks/
 docs: $(READY) ## the pages of docs/ as a site, site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-clean: ## remove the virtual environment, the site and all runs
-	rm -rf $(VENV) site runs
+dist: $(READY) ## wheel and sdist with the bundle that ships, in dist/
+	@rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+clean: ## remove the virtual environment, the site, packages and all runs
+	rm -rf $(VENV) site dist runs
