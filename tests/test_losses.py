@@ -39,6 +39,14 @@ def test_a_step_that_explodes_does_not_silence_its_degradation() -> None:
     assert exploded.item() == pytest.approx(100.0 / 0.118, rel=1e-5), "its own loss is what the guard looks at"
 
 
+def test_an_error_that_was_next_to_nothing_may_grow() -> None:
+    """As that of clean pixels does, where a network starts as the identity: what counts is the floor."""
+    loss = BalancedRestorationLoss(labels=2)
+    loss(*pair([1e-6], [0]))
+    loss(*pair([0.05], [0]))
+    torch.testing.assert_close(loss.running_error[0], torch.tensor(0.98 * 1e-6 + 0.02 * 0.05))
+
+
 def test_degradations_of_unlike_errors_pull_alike() -> None:
     restored, clean, labels = pair([0.5, 0.5, 0.02, 0.02], [1, 1, 2, 2])
     restored.requires_grad_()

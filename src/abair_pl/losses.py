@@ -14,7 +14,7 @@ RestorationLoss = Literal["l1", "charbonnier", "l2"]
 _CHARBONNIER_EPSILON = 1e-3
 _FLOORS: dict[str, float] = {"l1": 0.01, "charbonnier": 0.01, "l2": 0.05}
 _LARGEST_JUMP = 10.0
-"""Of a step's error over the running mean: one that explodes would silence its degradation for hundreds of steps."""
+"""Of a step's error over the running mean, or the floor: one that explodes would silence its degradation for hundreds of steps."""
 
 
 class BalancedRestorationLoss(nn.Module):
@@ -75,26 +75,29 @@ class BalancedRestorationLoss(nn.Module):
         pixels = torch.bincount(flat, minlength=len(self.running_error)).float()
         totals = error.new_zeros(len(pixels)).index_add(0, flat, error.mean(dim=1).flatten())
         means = totals / pixels.clamp_min(1.0)
-        self._update(totals.detach(), pixels)
+        self._update(totals.detach(), pixels, self._least(progress))
         return (means * self._factors(progress) * pixels).sum() / pixels.sum()
 
     @torch.no_grad()
-    def _update(self, totals: Tensor, pixels: Tensor) -> None:
+    def _update(self, totals: Tensor, pixels: Tensor, least: float) -> None:
         sums = torch.stack((totals, pixels))
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(sums)  # or each rank would balance by its own few images
         means = sums[0] / sums[1].clamp_min(1.0)
         present = (sums[1] > 0) & means.isfinite()
-        bounded = torch.minimum(means, _LARGEST_JUMP * self.running_error)
+        bounded = torch.minimum(means, _LARGEST_JUMP * self.running_error.clamp_min(least))
         kept = torch.where(self.running_error > 0, torch.lerp(bounded, self.running_error, self.momentum), means)
         self.running_error.copy_(torch.where(present, kept, self.running_error))
 
-    def _factors(self, progress: float) -> Tensor:
+    def _least(self, progress: float) -> float:
+        """The floor: a mean below it is balanced as if it were that."""
         first, last = self.floors
         floor = first * (last / first) ** progress
+        return floor**2 if self.kind == "l2" else floor
+
+    def _factors(self, progress: float) -> Tensor:
         seen = self.running_error > 0
-        least = floor**2 if self.kind == "l2" else floor
-        factors = torch.where(seen, 1.0 / self.running_error.clamp_min(least), 0.0)
+        factors = torch.where(seen, 1.0 / self.running_error.clamp_min(self._least(progress)), 0.0)
         degraded = factors[1:]
         bound = 0.5 * degraded.sum() / (degraded > 0).sum().clamp_min(1)
         clean = torch.where(bound > 0, factors[:1].clamp(max=bound), factors[:1])
