@@ -20,6 +20,14 @@ def test_citation_is_of_this_version_and_of_the_paper() -> None:
     assert paper["url"] in (ROOT / "README.md").read_text()
 
 
+def test_the_changelog_tells_of_this_version() -> None:
+    """Above it only what is not released yet."""
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    released = [heading for heading in headings if heading != "Unreleased"]
+    date = yaml.safe_load((ROOT / "CITATION.cff").read_text())["date-released"]
+    assert released[0] == f"{__version__} - {date}"
+
+
 def test_workflow_has_the_commands_of_ci_run() -> None:
     (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
     commands = [step["run"] for step in job["steps"] if "run" in step]
