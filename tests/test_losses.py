@@ -34,9 +34,9 @@ def test_second_step_moves_the_running_means_of_labels_that_are_present() -> Non
 def test_a_step_that_explodes_does_not_silence_its_degradation() -> None:
     loss = BalancedRestorationLoss(labels=2)
     loss(*pair([0.1], [1]))
-    exploded = loss(*pair([100.0], [1]))
-    torch.testing.assert_close(loss.running_error[1], torch.tensor(0.98 * 0.1 + 0.02 * 1.0))
-    assert exploded.item() == pytest.approx(100.0 / 0.118, rel=1e-5), "its own loss is what the guard looks at"
+    exploded = loss(*pair([1000.0], [1]))
+    torch.testing.assert_close(loss.running_error[1], torch.tensor(0.98 * 0.1 + 0.02 * 10.0))
+    assert exploded.item() == pytest.approx(1000.0 / 0.298, rel=1e-5), "its own loss is what the guard looks at"
 
 
 def test_an_error_that_was_next_to_nothing_may_grow() -> None:

@@ -13,7 +13,7 @@ RestorationLoss = Literal["l1", "charbonnier", "l2"]
 
 _CHARBONNIER_EPSILON = 1e-3
 _FLOORS: dict[str, float] = {"l1": 0.01, "charbonnier": 0.01, "l2": 0.05}
-_LARGEST_JUMP = 10.0
+_LARGEST_JUMP = 100.0
 """Of a step's error over the running mean, or the floor: one that explodes would silence its degradation for long."""
 
 
