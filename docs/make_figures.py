@@ -20,21 +20,22 @@ from abair_pl.metrics import psnr
 FOLDER = Path(__file__).parent
 SIZE_PX = (480, 320)
 PHOTOGRAPHS = {
-    "rain": "rocket",
-    "haze": "motorcycle_left",
+    "rain": "chelsea",
+    "haze": "astronaut",
     "noise": "chelsea",
     "blur": "coffee",
     "low_light": "coffee",
-    "snow": "motorcycle_left",
+    "snow": "chelsea",
     "jpeg": "astronaut",
-    "bit_depth": "rocket",
+    "bit_depth": "hubble_deep_field",
 }
 COMPOSITES = {
     "blur:radius=3+noise:sigma=25": "coffee",
     "blur:kind=motion+jpeg:quality=15": "astronaut",
-    "haze+snow": "rocket",
+    "haze+snow": "chelsea",
 }
-CUTMIX = ("astronaut", "coffee", "motorcycle_left", "rocket", "astronaut", "coffee")
+CUTMIX = ("astronaut", "coffee", "chelsea", "astronaut", "coffee", "chelsea")
+CUTMIX_PX = (448, 296)
 RESTORED = ("noise:sigma=35", "rain:severity=0.7", "haze:severity=0.7", "low_light:severity=0.6", "snow:severity=0.7")
 RESTORED_PX = 280
 
@@ -94,7 +95,7 @@ def main() -> None:
         composite_sheet([(made, image) for made, image in composites if isinstance(made, Composite)]), "composites.jpg"
     )
     synthesizer = Synthesizer(resolve_degradations(PAPER_FIVE), cutmix_probability=1.0, cutmix_regions=(3, 4))
-    photographs = torch.stack([photograph(name) for name in CUTMIX])
+    photographs = torch.stack([centered(photograph(name), CUTMIX_PX) for name in CUTMIX])
     save(cutmix_sheet(synthesizer, photographs, torch.arange(len(CUTMIX))), "cutmix.jpg")
     save(restored_sheet(), "restored.jpg")
     for notebook in sorted((FOLDER.parent / "notebooks").glob("*.ipynb")):

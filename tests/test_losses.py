@@ -39,6 +39,15 @@ def test_a_step_that_explodes_does_not_silence_its_degradation() -> None:
     assert exploded.item() == pytest.approx(1000.0 / 0.298, rel=1e-5), "its own loss is what the guard looks at"
 
 
+@pytest.mark.parametrize(("kind", "least"), [("l1", 0.01), ("l2", 0.05**2)])
+def test_the_least_that_bounds_an_error_is_the_floor(kind: RestorationLoss, least: float) -> None:
+    loss = BalancedRestorationLoss(labels=2, kind=kind)
+    loss(*pair([1e-6], [1]))
+    before = loss.running_error[1].item()
+    loss(*pair([1000.0], [1]))
+    torch.testing.assert_close(loss.running_error[1], torch.tensor(0.98 * before + 0.02 * 100 * least))
+
+
 def test_an_error_that_was_next_to_nothing_may_grow() -> None:
     """As that of clean pixels does, where a network starts as the identity: what counts is the floor."""
     loss = BalancedRestorationLoss(labels=2)

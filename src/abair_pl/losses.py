@@ -14,7 +14,7 @@ RestorationLoss = Literal["l1", "charbonnier", "l2"]
 _CHARBONNIER_EPSILON = 1e-3
 _FLOORS: dict[str, float] = {"l1": 0.01, "charbonnier": 0.01, "l2": 0.05}
 _LARGEST_JUMP = 100.0
-"""Of a step's error over the running mean, or the floor: one that explodes would silence its degradation for long."""
+"""A step counts in the running mean as at most this many times the larger of mean and floor."""
 
 
 class BalancedRestorationLoss(nn.Module):
@@ -25,7 +25,8 @@ class BalancedRestorationLoss(nn.Module):
     degradation pulls with the same relative strength, as if the mean of the logarithms were minimised, which for the
     squared error is the mean PSNR. Without a floor, what is nearly clean (JPEG, bit depth) owns the gradient of the
     first steps; with one that stays, it is neglected to the end. So the floor can fall while training goes on. The
-    factor of clean pixels, whose error is near 0, is bounded by half the mean factor of the degradations.
+    factor of clean pixels, whose error is near 0, is bounded by half the mean factor of the degradations. A step that
+    explodes moves a running mean by little, or it would silence its degradation for hundreds of steps.
 
     Args:
         labels: Number of labels, clean among them.

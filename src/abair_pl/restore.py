@@ -132,8 +132,8 @@ class Abair(BundleOnHub):
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1].
-            blend: ``soft``, ``one_hot``, ``sum``, ``average``, ``none`` for the plain backbone, or the name of an
-                adapter.
+            blend: ``soft``, the sharpened probabilities (:meth:`~abair_pl.models.calibration.Calibration.sharpened`),
+                ``one_hot``, ``sum``, ``average``, ``none`` for the plain backbone, or the name of an adapter.
 
         Returns:
             ``(B, K)``, and ``(B,)`` bool, whether the estimator finds the damage unlike any adapter; False where it is
@@ -145,7 +145,8 @@ class Abair(BundleOnHub):
         not_asked = torch.zeros(len(images), dtype=torch.bool, device=self.device)
         if blend in ESTIMATED_BLENDS:
             probabilities, unknown = self.estimate(images)
-            return blend_weights(self.bundle.config.calibration.sharpened(probabilities), blend), unknown
+            shares = self.bundle.config.calibration.sharpened(probabilities) if blend == "soft" else probabilities
+            return blend_weights(shares, blend), unknown
         if blend in IMAGE_BLENDS:
             return blend_weights(torch.ones(len(images), len(self.names) + 1, device=self.device), blend), not_asked
         if blend not in self.names and blend != "none":
@@ -192,6 +193,7 @@ class Abair(BundleOnHub):
         probabilities, unknown = None, torch.zeros(1, dtype=torch.bool)
         if not set(self.names) <= set(labels):
             probabilities, unknown = self.estimate(image)
+            probabilities = self.bundle.config.calibration.sharpened(probabilities)
         means: list[Tensor] = []
 
         def run(part: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ def test_card_names_the_facts_of_the_bundle(bundle: Bundle) -> None:
     assert "--output OUT`" in text
     assert "| pretrain | 1 | - | - | - |  |" in text
     assert "| adapter/rain | 2 | - | - | - |  |" in text
-    assert "hours in all" not in text
+    assert "hours of all phases" not in text
     assert "## Data" not in text
     assert "## Figures" not in text
 
@@ -30,12 +30,18 @@ def with_facts(bundle: Bundle, **facts: dict[str, Any]) -> str:
     return model_card({**bundle.config.values(), "provenance": facts})
 
 
+def test_card_tells_of_a_sharpness_that_is_not_the_paper_s(bundle: Bundle) -> None:
+    assert "power" not in model_card(bundle.config.values())
+    text = model_card({**bundle.config.values(), "calibration": {"threshold": None, "sharpness": 2.0}})
+    assert "- Soft weights: the estimator's probabilities to the power 2; the paper's are as they are\n" in text
+
+
 def test_card_tells_how_long_training_took_and_on_what(bundle: Bundle) -> None:
     pretrain = {"steps": 1500, "samples_seen": 12000, "seconds": 7000.5, "hardware": "a | b, threads: 1", "seed": 3}
     text = with_facts(bundle, pretrain=pretrain, estimator={"seconds": 199.5, "config": "1a"})
     assert r"| pretrain | 1500 | 12000 | 7000.5 | a \| b, threads: 1 | seed 3 |" in text
     assert "| estimator | - | - | 199.5 | - | config 1a |" in text
-    assert "\n2.0 hours in all.\n" in text
+    assert "\n2.0 hours of all phases together.\n" in text
 
 
 def test_card_tells_what_each_phase_saw_and_its_licence(bundle: Bundle) -> None:

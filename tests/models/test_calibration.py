@@ -85,9 +85,9 @@ def test_an_impossible_threshold_is_refused() -> None:
         Calibration(threshold=math.nan)
 
 
-@pytest.mark.parametrize("sharpness", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("sharpness", [0.0, 0.99, -1.0, math.nan, math.inf])
 def test_an_impossible_sharpness_is_refused(sharpness: float) -> None:
-    with pytest.raises(InputError, match=r"the sharpness is .*; expected a positive number, 1 as in the paper"):
+    with pytest.raises(InputError, match=r"the sharpness is .*; expected 1, as in the paper, or more"):
         Calibration(sharpness=sharpness)
 
 
@@ -95,7 +95,13 @@ def test_sharpened_probabilities_keep_their_order_and_what_is_equal() -> None:
     probabilities = torch.tensor([[0.1, 0.6, 0.3], [0.5, 0.0, 0.5]])
     sharpened = Calibration(sharpness=2.0).sharpened(probabilities)
     torch.testing.assert_close(sharpened, torch.tensor([[1 / 46, 36 / 46, 9 / 46], [0.5, 0.0, 0.5]]))
-    assert torch.equal(Calibration().sharpened(probabilities), probabilities)
+    torch.testing.assert_close(Calibration().sharpened(probabilities), probabilities)
+
+
+def test_a_large_sharpness_is_the_choice_of_the_likeliest_and_no_division_by_nothing() -> None:
+    sharp = Calibration(sharpness=1e4)
+    torch.testing.assert_close(sharp.sharpened(torch.full((1, 9), 1 / 9)), torch.full((1, 9), 1 / 9))
+    torch.testing.assert_close(sharp.sharpened(torch.tensor([[0.2, 0.5, 0.3]])), torch.tensor([[0.0, 1.0, 0.0]]))
 
 
 def test_a_fit_keeps_the_sharpness() -> None:

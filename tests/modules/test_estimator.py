@@ -162,6 +162,18 @@ def test_calibration_is_that_of_the_saved_weights_on_the_last_validation(
     assert trainer.callback_metrics["val/unknown"].item() == pytest.approx(1 / 24)  # 16 degraded, 8 clean
 
 
+def test_the_sharpness_of_a_bundle_is_kept_unless_another_is_asked_for(
+    bundle_path: Path, fast: OptimizationConfig, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(bundle_path)
+    made = Calibration(sharpness=3.0)
+    sharp = save_estimator(tmp_path / "sharp", bundle, bundle.estimator(), {}, made).path
+    for asked, expected in ((None, 3.0), (2.0, 2.0)):
+        module = EstimatorModule(sharp, tmp_path / "bundle", sharpness=asked, optimization=fast)
+        assert module.calibration.sharpness == module.uncalibrated.sharpness == expected
+    assert EstimatorModule(bundle_path, tmp_path / "bundle", optimization=fast).calibration.sharpness == 1.0
+
+
 def test_calibration_error_is_measured_before_and_after(
     make_module: Callable[..., EstimatorModule],
     photographs_in_two_ways: list[RestorationBatch],

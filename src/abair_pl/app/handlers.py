@@ -106,7 +106,7 @@ def in_words(weights: Mapping[str, float], unknown: bool) -> str:
     """What the estimator found, such as "rain 71 %, clean 15 %, blur 12 %".
 
     Args:
-        weights: Of each adapter, as the estimator gives them; what they lack to 1 is clean.
+        weights: Of each adapter, as ``soft`` gives them; what they lack to 1 is clean.
         unknown: The damage is unlike any adapter.
 
     Examples:

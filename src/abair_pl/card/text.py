@@ -48,6 +48,7 @@ def model_card(config: Mapping[str, Any]) -> str:
             *([f"- Licence: {_licence(source)}"] if source else []),
             *([f"- Degradations of the segmentation head: {degradations}"] if degradations else []),
             f"- Degradations of the estimator: {estimated}",
+            *_sharpness(config["calibration"]),
             f"- sha256 of the backbone: `{config['backbone_sha256']}`",
             "",
             "| adapter | method | settings |",
@@ -65,6 +66,12 @@ def model_card(config: Mapping[str, Any]) -> str:
     )
 
 
+def _sharpness(calibration: Mapping[str, Any]) -> list[str]:
+    power = calibration["sharpness"]
+    told = f"- Soft weights: the estimator's probabilities to the power {power:g}; the paper's are as they are"
+    return [told] if power != 1 else []
+
+
 def _training(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """How long each phase took and on what, and what else is known of it."""
     took = [
@@ -72,7 +79,7 @@ def _training(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for phase, facts in provenance.items()
     ]
     seconds = sum(number(facts.get("seconds")) for facts in provenance.values())
-    total = [f"{seconds / 3600.0:.1f} hours in all.", ""] if seconds else []
+    total = [f"{seconds / 3600.0:.1f} hours of all phases together.", ""] if seconds else []
     header = "| phase | steps | images seen | seconds | hardware | where its weights come from |"
     return ["## Training", "", header, "|---|---|---|---|---|---|", *took, "", *total]
 

@@ -22,10 +22,11 @@ class Calibration:
     Attributes:
         temperature: Logits are divided by it (Guo et al., On Calibration of Modern Neural Networks, ICML 2017, eq. 9).
         threshold: Images with a smaller :func:`energy_score` are unlike any adapter; None where none is.
-        sharpness: Power of the probabilities as weights of adapters, see :meth:`sharpened`. It is chosen, not fitted.
+        sharpness: Power of the probabilities as weights of the blend ``soft``, see :meth:`sharpened`. It is chosen, not
+            fitted.
 
     Raises:
-        InputError: The temperature or the sharpness is not a positive number, or the threshold not a finite one.
+        InputError: The temperature is not a positive number, the threshold not a finite one, or the sharpness below 1.
     """
 
     temperature: float = 1.0
@@ -39,8 +40,8 @@ class Calibration:
         if self.threshold is not None and not math.isfinite(self.threshold):
             message = f"the threshold is {self.threshold}; expected a finite number or null: run phase III again"
             raise InputError(message)
-        if not (math.isfinite(self.sharpness) and self.sharpness > 0):
-            message = f"the sharpness is {self.sharpness}; expected a positive number, 1 as in the paper"
+        if not (math.isfinite(self.sharpness) and self.sharpness >= 1):
+            message = f"the sharpness is {self.sharpness}; expected 1, as in the paper, or more"
             raise InputError(message)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class Calibration:
         return (logits.float() / self.temperature).softmax(dim=1)
 
     def sharpened(self, probabilities: Tensor) -> Tensor:
-        """Probabilities as they are blended: to a power, so that adapters of little probability get less.
+        """Probabilities as ``soft`` blends by them: to a power, so that adapters of little probability get less.
 
         The paper blends by the probabilities as they are, power 1. But an adapter for tone changes the colours of the
         whole image even with a weight of a few hundredths; see docs/recipe.md for what power 2 gains. What is equally
@@ -67,7 +68,7 @@ class Calibration:
         Returns:
             ``(B, K + 1)``, rows sum to 1.
         """
-        powers = probabilities**self.sharpness
+        powers = (probabilities / probabilities.amax(dim=1, keepdim=True)) ** self.sharpness  # the largest stays 1
         return powers / powers.sum(dim=1, keepdim=True)
 
     def unknown(self, logits: Tensor) -> Tensor:
@@ -110,7 +111,8 @@ def fit_calibration(logits: Tensor, labels: Tensor, sharpness: float = 1.0) -> C
         sharpness: As in :class:`Calibration`.
 
     Returns:
-        The temperature, and the threshold that accepts 99 % of the images; what changes nothing if there are none.
+        The temperature, and the threshold that accepts 99 % of the images; temperature 1 and no threshold if there are
+        none.
     """
     finite = logits.isfinite().all(dim=1)
     logits, labels = logits[finite].detach().double().cpu(), labels[finite].cpu()

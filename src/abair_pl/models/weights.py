@@ -27,8 +27,8 @@ def blend_weights(probabilities: Tensor, mode: str) -> Tensor:
     """Adapter weights for each image (paper, phase III and Table 8).
 
     Args:
-        probabilities: ``(B, K + 1)`` of the estimator, clean first; rows sum to 1. Only their shape counts for ``sum``
-            and ``average``.
+        probabilities: ``(B, K + 1)`` of the estimator, sharpened for ``soft``, clean first; rows sum to 1. Only their
+            shape counts for ``sum`` and ``average``.
         mode: ``one_hot`` (OH) gives weight 1 to the likeliest degradation, none if that is clean; ``soft`` (SW) weighs
             each adapter by its probability; ``sum`` gives weight 1 to all, ``average`` 1 / K.
 
@@ -63,7 +63,8 @@ def pixel_weights(
         logits: ``(B, len(labels) + 1, H, W)``, clean first.
         labels: The degradations that the segmentation head knows.
         adapters: The adapters, in the order of the weights.
-        probabilities: ``(B, K + 1)`` of the estimator, clean first; needed if an adapter is not among the labels.
+        probabilities: ``(B, K + 1)`` of the estimator, sharpened, clean first; needed if an adapter is not among the
+            labels.
 
     Returns:
         ``(B, K, H, W)``, at most 1 in sum.

@@ -1,7 +1,7 @@
 """Phase III: the estimator learns which adapters an image needs, everything else frozen."""
 
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ _CALIBRATION_BINS = 15  # as in Guo et al., ICML 2017
 
 
 class EstimatorModule(RestorationModule):
-    """The degradation estimator, and the blend of the adapters by its probabilities (paper, phase III).
+    """The degradation estimator, and the blend of the adapters by what it finds (paper, phase III).
 
     Each validation fits its calibration anew, on all validation images as they are degraded, and as they are without.
     The bundle gets the last one; a run without validation leaves probabilities as they are and knows no ``unknown``.
@@ -35,10 +35,10 @@ class EstimatorModule(RestorationModule):
             not seen are new.
         save_to: The bundle that the estimator is put into; it starts as a copy of ``init_from``.
         blend: How probabilities become weights: ``one_hot`` (OH) or ``soft`` (SW).
-        sharpness: The power of the probabilities in ``soft``, 1 as in the paper; the bundle keeps it, see
-            :class:`~abair_pl.models.calibration.Calibration`.
         restoration_weight: Weight of the L1 error of the blended restoration beside the classification; 0, as in the
             paper, saves the restoration in training.
+        sharpness: The power of the probabilities in ``soft``, at least 1 (the paper's); the bundle keeps it, see
+            :class:`~abair_pl.models.calibration.Calibration`. That of ``init_from`` if left out.
         optimization: How weights are trained.
         guard: What is done about steps that go wrong.
 
@@ -54,14 +54,15 @@ class EstimatorModule(RestorationModule):
         init_from: Path,
         save_to: Path,
         blend: Literal["one_hot", "soft"] = "soft",
-        sharpness: float = 1.0,
         restoration_weight: float = 0.0,
+        sharpness: float | None = None,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
         guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
     ) -> None:
         bundle = Bundle.open(init_from)
         names, backbone = list(bundle.config.adapters), bundle.config.backbone_sha256
-        identity = {"adapters": names, "backbone": backbone, "blend": blend, "sharpness": sharpness}
+        chosen = bundle.config.calibration.sharpness if sharpness is None else sharpness
+        identity = {"adapters": names, "backbone": backbone, "blend": blend, "sharpness": chosen}
         identity["restoration_weight"] = restoration_weight
         super().__init__(optimization, save_to, identity, guard)
         self.bundle = bundle
@@ -70,12 +71,13 @@ class EstimatorModule(RestorationModule):
             message = f"{init_from} has no adapters; run phase II first: abair-pl fit --config configs/adapter.yaml"
             raise InputError(message)
         self.blend = blend
-        self.untrained = Calibration(sharpness=sharpness)
+        self.uncalibrated = Calibration(sharpness=chosen)
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
         self.has_weights = bundle.estimator_is_current
         self.estimator = estimator_to_train(bundle.path, bundle.config)
-        self.calibration = bundle.config.calibration if self.has_weights else self.untrained
+        stored = replace(bundle.config.calibration, sharpness=chosen)
+        self.calibration = stored if self.has_weights else self.uncalibrated
         self.accuracy = MeanMetric()
         self.gathered = GatheredLogits()
         self.make_metrics()
@@ -83,7 +85,7 @@ class EstimatorModule(RestorationModule):
     def setup(self, stage: str) -> None:
         super().setup(stage)
         if stage == "fit":  # which changes what the calibration was made for; a checkpoint is loaded later
-            self.calibration = self.untrained
+            self.calibration = self.uncalibrated
             known = self.bundle.config.estimated
             if known and (new := [name for name in self.degradations if name not in known]):
                 self.print(f"the estimator of {self.bundle.path} is the start; new to it: {', '.join(new)}")
@@ -100,7 +102,8 @@ class EstimatorModule(RestorationModule):
 
     def blended(self, degraded: Tensor, probabilities: Tensor) -> Tensor:
         """Restored images ``(B, 3, H, W)`` by the mixtures of ``(B, K + 1)`` probabilities."""
-        weights = blend_weights(self.calibration.sharpened(probabilities), self.blend)
+        shares = self.calibration.sharpened(probabilities) if self.blend == "soft" else probabilities
+        weights = blend_weights(shares, self.blend)
         return keep_clean(degraded, self.restorer(degraded, weights), weights)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
@@ -130,7 +133,7 @@ class EstimatorModule(RestorationModule):
         super().on_validation_epoch_end()
         logits, labels = self.gathered.compute()
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.calibration = fit_calibration(logits, labels, self.untrained.sharpness)
+            self.calibration = fit_calibration(logits, labels, self.uncalibrated.sharpness)
         self.log("val/temperature", self.calibration.temperature, rank_zero_only=True)
         self.log_estimates("val", logits, labels)
 
@@ -165,7 +168,7 @@ class EstimatorModule(RestorationModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.calibration = Calibration(**checkpoint.get("calibration", {}))
+        self.calibration = Calibration(**checkpoint.get("calibration", asdict(self.uncalibrated)))
 
     def save_bundle(self, provenance: dict[str, Any]) -> None:
         save_estimator(self.save_to, self.bundle, self.estimator, provenance, self.calibration)

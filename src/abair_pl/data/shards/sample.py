@@ -23,7 +23,11 @@ _GREY = ("camera", "brick", "grass", "gravel", "coins", "moon")  # the colour on
 TRAIN_PHOTOGRAPHS = (*_COLOR, *_GREY)
 HELD_OUT_PHOTOGRAPHS = ("coffee", "chelsea")
 _LICENCE = "scikit-image's photographs, CC0, public domain or without known restrictions; drawn images free of rights"
-_STEREO_LICENCE = "Middlebury's stereo pair, which scikit-image ships without naming a licence"
+_DOUBTFUL = {
+    "Middlebury's stereo pair, which scikit-image ships without naming a licence": _STEREO_PAIR,
+    "its moon, which it ships without naming a licence": ("moon",),
+    "its rocket, public domain by its documentation, which is in doubt": ("rocket",),
+}
 _WITH_DEPTH = "motorcycle_left"
 _FOCAL_PX, _BASELINE_MM, _PRINCIPAL_POINTS_APART_PX = 994.978, 193.001, 31.086  # of the stereo pair, by scikit-image
 _TILING = Tiling(288, 96)
@@ -74,7 +78,7 @@ def _build(output: Path, names: Collection[str], seeds: range) -> None:
             _save_tiles(photograph, val, name)
         for file, data in in_processes(partial(encode_dead_leaves, TILE_SUFFIX), seeds, workers=0):
             (train / file).write_bytes(data)
-        licence = f"{_LICENCE}; {_STEREO_LICENCE}" if set(_STEREO_PAIR) & set(names) else _LICENCE
+        licence = "; ".join([_LICENCE, *(text for text, ones in _DOUBTFUL.items() if {*ones} & {*names})])
         build_shards(train, output / "train", samples_per_shard=32, licence=licence)
         build_shards(val, output / "val", samples_per_shard=4, licence=_LICENCE)
 
