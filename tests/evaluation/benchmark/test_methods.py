@@ -95,6 +95,8 @@ def test_classical_methods_need_no_bundle(suite: Suite, monkeypatch: pytest.Monk
     found, missing = open_methods(classical, {}, "cpu", 512, 64)
     assert list(found) == ["gamma"]
     assert missing == {"bm3d": "no-such-package is not installed; pip install 'abair-pl[classical]'"}
+    with pytest.raises(InputError, match="no method of this suite takes a bundle; expected none, found some/bundle"):
+        open_methods(classical, {"main": Path("some/bundle")}, "cpu", 512, 64)
     wrong = replace(classical, methods={"gama": Method("Gamma", classical="gama")})
     with pytest.raises(InputError, match=r"unknown classical method 'gama'.*did you mean 'gamma'"):
         open_methods(wrong, {}, "cpu", 512, 64)

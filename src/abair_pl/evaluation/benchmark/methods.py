@@ -177,6 +177,11 @@ def open_methods(
         InputError: A bundle has a name that the suite does not use, or a blend or classical method is not known.
     """
     used = {method.bundle for method in suite.methods.values() if not method.classical}
+    if bundles and not used:
+        message = (
+            f"no method of this suite takes a bundle; expected none, found {', '.join(map(str, bundles.values()))}"
+        )
+        raise InputError(message)
     for name in bundles.keys() - used:
         raise unknown_name(name, "bundle of this suite", sorted(used))
     models: dict[str, tuple[Abair, str]] = {}
