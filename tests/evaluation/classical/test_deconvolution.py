@@ -26,6 +26,15 @@ def test_edges_do_not_ring(damage: Callable[..., Any]) -> None:
     assert np.allclose(RICHARDSON_LUCY.restore(plain, plan), 0.5, atol=0.02)
 
 
+def test_black_areas_stay_black(damage: Callable[..., Any]) -> None:
+    damaged = damage("blur:kind=shake,severity=0.8")
+    half = damaged.degraded.copy()
+    half[:, : half.shape[1] // 2] = 0.0
+    restored = RICHARDSON_LUCY.restore(half, damaged.plan)
+    assert np.isfinite(restored).all()
+    assert not restored[:, 0].any()
+
+
 def test_without_the_kernel_it_cannot_do(damage: Callable[..., Any]) -> None:
     with pytest.raises(InputError, match="needs the true kernel"):
         RICHARDSON_LUCY.restore(damage("blur:severity=0.5").degraded, None)

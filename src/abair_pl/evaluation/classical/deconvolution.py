@@ -9,6 +9,8 @@ from abair_pl.evaluation.classical.base import Classical, Pixels
 from abair_pl.evaluation.classical.truth import blur_kernel
 
 _ITERATIONS = 30
+_BLACK = 1e-6
+"""What is darker than this is left black: dividing by it gave no number."""
 
 
 def _restore(degraded: Pixels, plan: Plan | None) -> Pixels:
@@ -18,7 +20,8 @@ def _restore(degraded: Pixels, plan: Plan | None) -> Pixels:
     kernel = blur_kernel(plan)
     margin = len(kernel)  # or the dark beyond the edges would come in
     padded = np.pad(degraded, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    sharp = np.stack([richardson_lucy(padded[..., each], kernel, _ITERATIONS) for each in range(3)], axis=2)
+    planes = [richardson_lucy(padded[..., each], kernel, _ITERATIONS, filter_epsilon=_BLACK) for each in range(3)]
+    sharp = np.stack(planes, axis=2)
     return sharp[margin:-margin, margin:-margin].astype(np.float32)
 
 
