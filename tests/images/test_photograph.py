@@ -32,3 +32,10 @@ def test_images_without_pixels_are_refused(image: Any) -> None:
 def test_arrays_of_other_types_are_refused() -> None:
     with pytest.raises(ImageError, match=r"int32; expected \(H, W, 3\) uint8 or uint16 RGB"):
         to_pixels(np.zeros((4, 4, 3), np.int32))  # type: ignore[arg-type]
+
+
+def test_a_path_is_no_image() -> None:
+    with pytest.raises(
+        ImageError, match=r"cat.png is a path; expected an image in memory: open it with PIL.Image.open"
+    ):
+        to_pixels("cat.png")  # type: ignore[arg-type]

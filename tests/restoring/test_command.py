@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor
 
+from abair_pl.bundle import Bundle, save_estimator
 from abair_pl.errors import InputError
 from abair_pl.restore import Abair
 from abair_pl.restoring.command import restore_files
@@ -81,6 +83,22 @@ def test_a_guess_is_told_on_stderr_and_in_json(
     assert shown.err == warning
     assert restore_files([source], output, strange, blend="rain", device="cpu") == 0
     assert capsys.readouterr().err == ""
+
+
+def test_that_a_photograph_is_found_clean_is_told(
+    folder: Path, bundle_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or nobody would know why a dark one comes back dark."""
+    bundle, source = Bundle.open(bundle_path), folder / "photo-0.png"
+    estimator = bundle.estimator()
+    last = estimator.classify[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias[0] += 50.0
+    says_clean = save_estimator(tmp_path / "bundle", bundle, estimator, {}).path
+    for blend, told in (("soft", True), ("one_hot", True), ("rain", False), ("none", False)):
+        assert restore_files([source], tmp_path / blend, says_clean, blend=blend, device="cpu") == 0
+        assert ("it is found clean (1.00) and stays nearly as it is; --blend NAME" in capsys.readouterr().err) == told
 
 
 def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:

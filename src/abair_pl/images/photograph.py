@@ -1,6 +1,7 @@
 """An image file's content."""
 
 from dataclasses import dataclass
+from os import PathLike
 from typing import Literal
 
 import numpy as np
@@ -55,6 +56,9 @@ def to_pixels(image: Image.Image | NDArray[np.uint8] | NDArray[np.uint16] | Tens
     Raises:
         ImageError: It has another shape or type.
     """
+    if isinstance(image, str | PathLike):
+        message = f"{image} is a path; expected an image in memory: open it with PIL.Image.open"
+        raise ImageError(message)
     if 0 in (image.size if isinstance(image, Image.Image) else image.shape):
         message = "an image without pixels; expected at least 1 a side"
         raise ImageError(message)
