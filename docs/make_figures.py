@@ -1,6 +1,7 @@
 """Draws the pictures of the documentation and runs the notebooks: ``python docs/make_figures.py``, ``make figures``."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import torch
@@ -77,7 +78,17 @@ def run(notebook: Path) -> None:
     content = nbformat.read(notebook, as_version=4)
     metadata = content.metadata.copy()
     config = Config(KernelManager={"transport_encryption": "auto"})
-    NotebookClient(content, kernel_name="python3", record_timing=False, coalesce_streams=True, config=config).execute()
+    with TemporaryDirectory() as folder:  # for what the notebook writes
+        resources = {"metadata": {"path": folder}}
+        client = NotebookClient(
+            content,
+            kernel_name="python3",
+            record_timing=False,
+            resources=resources,
+            coalesce_streams=True,
+            config=config,
+        )
+        client.execute()
     content.metadata = metadata
     for cell in content.cells:
         if cell.cell_type == "code":  # on stderr, libraries say what they think of this machine

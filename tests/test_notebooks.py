@@ -28,7 +28,7 @@ def test_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = Config(KernelManager={"transport_encryption": "auto"})
     resources = {"metadata": {"path": str(tmp_path)}}
     client = NotebookClient(
-        notebook, kernel_name="python3", timeout=300, resources=resources, config=config, coalesce_streams=True
+        notebook, kernel_name="python3", timeout=900, resources=resources, config=config, coalesce_streams=True
     )
     stored = [kinds_of(cell) for cell in notebook.cells]
     client.execute()  # raises at the first error
