@@ -152,4 +152,4 @@ def merge(bundle: Path, /, weights: str, output: Path) -> None:
     facts = {fact: value for fact, value in pretrain.items() if not fact.startswith("wandb_")}  # it made other weights
     facts |= {"merged": weights, "merged_into": config.backbone_sha256}
     save_backbone(output, backbone, config.preset, config.degradations, facts)
-    print(f"{output}: {config.preset} backbone with {weights} merged in")
+    print(f"{output}: {config.preset} backbone with {weights} merged in; restore with --blend none")
