@@ -25,6 +25,9 @@ from abair_pl.tiling import Tiling, restore_large
 ESTIMATED_BLENDS = ("one_hot", "soft")
 """Blends whose weights come from the estimator, which may find that no adapter fits."""
 
+BLIND_BLENDS = (*ESTIMATED_BLENDS, "pixel")
+"""Blends whose weights come from looking at the image, by the estimator or the segmentation head."""
+
 
 class Abair(BundleOnHub):
     """A bundle, ready to restore.
@@ -145,8 +148,7 @@ class Abair(BundleOnHub):
         not_asked = torch.zeros(len(images), dtype=torch.bool, device=self.device)
         if blend in ESTIMATED_BLENDS:
             probabilities, unknown = self.estimate(images)
-            shares = self.bundle.config.calibration.sharpened(probabilities) if blend == "soft" else probabilities
-            return blend_weights(shares, blend), unknown
+            return self.bundle.config.calibration.weights(probabilities, blend), unknown
         if blend in IMAGE_BLENDS:
             return blend_weights(torch.ones(len(images), len(self.names) + 1, device=self.device), blend), not_asked
         if blend not in self.names and blend != "none":

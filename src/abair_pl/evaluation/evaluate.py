@@ -18,7 +18,7 @@ from abair_pl.evaluation.pairs import Pair, PairSource, find_pairs
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import make_folder
-from abair_pl.restore import ESTIMATED_BLENDS, Abair
+from abair_pl.restore import BLIND_BLENDS, Abair
 
 _CROP_PX = 256
 
@@ -121,7 +121,7 @@ def _measure(
     row: dict[str, Any] = {"image": source.image, "degradation": source.degradation, "draw": source.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
-    if mode in (*ESTIMATED_BLENDS, "pixel"):  # which asks the estimator for adapters that came later
+    if mode in BLIND_BLENDS:  # which asks the estimator for adapters that came later
         row["unknown"] = result.unknown
     return row, result.restored
 

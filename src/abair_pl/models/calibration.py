@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from abair_pl.errors import InputError
+from abair_pl.models.weights import blend_weights
 
 ACCEPTED_SHARE = 0.99
 """Share of the validation images that are not called unknown."""
@@ -70,6 +71,18 @@ class Calibration:
         """
         powers = (probabilities / probabilities.amax(dim=1, keepdim=True)) ** self.sharpness  # the largest stays 1
         return powers / powers.sum(dim=1, keepdim=True)
+
+    def weights(self, probabilities: Tensor, blend: str) -> Tensor:
+        """Adapter weights for each image, see :func:`~abair_pl.models.weights.blend_weights`; ``soft`` ones sharpened.
+
+        Args:
+            probabilities: ``(B, K + 1)``, clean first; rows sum to 1.
+            blend: ``soft`` or ``one_hot``.
+
+        Returns:
+            ``(B, K)``.
+        """
+        return blend_weights(self.sharpened(probabilities) if blend == "soft" else probabilities, blend)
 
     def unknown(self, logits: Tensor) -> Tensor:
         """Whether an image is unlike what the estimator was trained on.

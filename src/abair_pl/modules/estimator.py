@@ -15,7 +15,7 @@ from abair_pl.bundle import ESTIMATOR_FILE, Bundle, check_target, save_estimator
 from abair_pl.bundle_estimator import estimator_to_train
 from abair_pl.errors import InputError
 from abair_pl.models.calibration import Calibration, fit_calibration
-from abair_pl.models.weights import blend_weights, keep_clean
+from abair_pl.models.weights import keep_clean
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.logits import GatheredLogits
@@ -102,8 +102,7 @@ class EstimatorModule(RestorationModule):
 
     def blended(self, degraded: Tensor, probabilities: Tensor) -> Tensor:
         """Restored images ``(B, 3, H, W)`` by the mixtures of ``(B, K + 1)`` probabilities."""
-        shares = self.calibration.sharpened(probabilities) if self.blend == "soft" else probabilities
-        weights = blend_weights(shares, self.blend)
+        weights = self.calibration.weights(probabilities, self.blend)
         return keep_clean(degraded, self.restorer(degraded, weights), weights)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:

@@ -12,7 +12,7 @@ from abair_pl.errors import AbairError, ImageError
 from abair_pl.images import encode_photograph, make_folder, read_photograph, write_photograph
 from abair_pl.images.photograph import Photograph
 from abair_pl.images.writing import DEFAULT_QUALITY, check_size
-from abair_pl.restore import ESTIMATED_BLENDS, Abair
+from abair_pl.restore import BLIND_BLENDS, Abair
 from abair_pl.restoring.inputs import STANDARD, Job
 from abair_pl.result import Result
 
@@ -123,7 +123,7 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
         _explain(photograph, result, model, job.sheet)
     weights = {name: round(weight, 4) for name, weight in result.weights.items()}
     clean = 1.0 - sum(result.weights.values())
-    if settings.weights is None and settings.blend in (*ESTIMATED_BLENDS, "pixel") and clean > 0.5:
+    if settings.weights is None and settings.blend in BLIND_BLENDS and clean > 0.5:
         told = f"it is found clean ({clean:.2f}) and stays nearly as it is; --blend NAME restores it by that adapter"
         notes = (*notes, told)
     megapixels = photograph.pixels[0].numel() / 1e6

@@ -18,7 +18,7 @@ from abair_pl.evaluation.benchmark.classical import ClassicalMethod
 from abair_pl.evaluation.classical.registry import classical_method
 from abair_pl.evaluation.suite import MAIN_BUNDLE, Method, Suite
 from abair_pl.models.adapters import WEIGHTS_FILE
-from abair_pl.restore import ESTIMATED_BLENDS, Abair
+from abair_pl.restore import BLIND_BLENDS, ESTIMATED_BLENDS, Abair
 from abair_pl.result import Result
 
 _ORACLE = "oracle"
@@ -123,7 +123,7 @@ class BundleMethod:
     def restore(self, degraded: Tensor, oracle: str, plan: Plan | None = None) -> tuple[Result, bool | None]:
         """As :meth:`Restorer.restore`; it is blind, and leaves the plan alone."""
         result = self.model.restore(degraded, self.blend(oracle), with_labels=False)
-        asked = self.method.blend in (*ESTIMATED_BLENDS, "pixel")
+        asked = self.method.blend in BLIND_BLENDS
         return result, result.unknown if asked else None
 
     @property
