@@ -1,9 +1,11 @@
 # Every target makes .venv itself when it is missing. Variables: PYTHON, JOBS (adapters trained side by side); those of
-# weights: DATA (a folder of photographs), OUTPUT, BUDGET (a share of the steps), LICENCE (of the photographs).
+# weights: DATA (a folder of photographs), OUTPUT, BUDGET (a share of the steps), LICENCE (of the photographs), RECIPE
+# (a folder of settings: configs/weights, or configs/weights/small for a GPU).
 PYTHON ?= python3
 JOBS   ?= 2
 OUTPUT ?= runs/weights
 BUDGET ?= 1
+RECIPE ?= configs/weights
 VENV    = .venv
 BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
@@ -52,10 +54,11 @@ demo: $(READY) ## three phases on scikit-image's photographs, one table and one 
 weights weights-check: export DATA := $(DATA)
 weights weights-check: export OUTPUT := $(OUTPUT)
 weights weights-check: export LICENCE := $(LICENCE)
+weights: export RECIPE := $(RECIPE)
 
 weights: $(READY) ## the bundle that ships, from photographs: DATA=/path/to/photographs (hours; says how many, and goes on)
 	@$(BIN)/python scripts/weights.py --data "$$DATA" --output "$$OUTPUT" --budget $(BUDGET) --jobs $(JOBS) \
-	  $(if $(LICENCE),--licence "$$LICENCE")
+	  --recipe "$$RECIPE" $(if $(LICENCE),--licence "$$LICENCE")
 
 weights-check: $(READY) ## whether the losses in OUTPUT are those of the committed training log
 	@$(BIN)/python scripts/weights.py --output "$$OUTPUT" --compare docs/weights/training-log.csv

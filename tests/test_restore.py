@@ -310,6 +310,32 @@ def test_a_gpu_that_is_not_there_is_refused(bundle_path: Path) -> None:
         Abair.from_pretrained(bundle_path, device="cuda")
 
 
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@CUDA
+@pytest.mark.parametrize("blend", ["soft", "one_hot", "pixel", "sum", "none", "rain"])
+def test_a_gpu_restores_as_a_cpu_does(bundle_path: Path, photograph: Image.Image, blend: str) -> None:
+    here, there = (Abair.from_pretrained(bundle_path, device).restore(photograph, blend) for device in ("cpu", "cuda"))
+    assert (there.restored - here.restored).abs().max() < 5e-3  # of TF32 and other orders of sums
+    assert there.weights == pytest.approx(here.weights, abs=5e-3)
+
+
+@CUDA
+def test_a_gpu_whose_memory_runs_out_gets_smaller_tiles(bundle_path: Path) -> None:
+    model = Abair.from_pretrained(bundle_path, "cuda", tile_px=4096)
+    image = torch.rand(3, 2048, 2048)
+    free = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(300 * 2**20 / free)
+    try:
+        result = model.restore(image, "none")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert model.tile_px is not None
+    assert model.tile_px < 2048
+    assert result.restored.shape == image.shape
+
+
 @pytest.mark.parametrize("overlap_px", [-1, 16])
 def test_impossible_tiles_are_refused(bundle_path: Path, photograph: Image.Image, overlap_px: int) -> None:
     model = Abair.from_pretrained(bundle_path, "cpu", tile_px=32, overlap_px=overlap_px)

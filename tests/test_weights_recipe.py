@@ -24,6 +24,7 @@ from abair_pl.doctor.plan import read_plan
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "configs" / "weights"
+RECIPES = [RECIPE, RECIPE / "small"]
 KINDS = ("pretrain", "adapter", "estimator")
 DRIVER = [sys.executable, str(ROOT / "scripts" / "weights.py")]
 TOY_STEPS = {"pretrain": (8, 4), "adapter": (2, 2), "estimator": (2, 2)}
@@ -72,19 +73,24 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_settings_of_each_phase_run(kind: str, sample_shards: Path, bundle_path: Path, tmp_path: Path) -> None:
-    options = ["fit", "--config", str(ROOT / "configs" / f"{kind}.yaml"), "--config", str(RECIPE / f"{kind}.yaml")]
+def test_the_settings_of_each_phase_run(
+    kind: str, recipe: Path, sample_shards: Path, bundle_path: Path, tmp_path: Path
+) -> None:
+    options = ["fit", "--config", str(ROOT / "configs" / f"{kind}.yaml"), "--config", str(recipe / f"{kind}.yaml")]
     options += ["--data.train", str(sample_shards / "train"), "--data.val", str(sample_shards / "val")]
     options += ["--data.workers", "0", "--data.batch_size", "2", "--data.patch_px", "32", "--data.val_patch_px", "32"]
     options += ["--model.save_to", str(tmp_path / "bundle"), "--trainer.default_root_dir", str(tmp_path)]
+    options += ["--trainer.accelerator", "cpu"]
     options += [] if kind == "pretrain" else ["--model.init_from", str(bundle_path)]
     assert main([*options, "--trainer.fast_dev_run", "true", "--trainer.enable_progress_bar", "false"]) == 0
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 @pytest.mark.parametrize("kind", KINDS)
-def test_steps_and_schedule_are_equal_and_logs_outlive_a_kill(kind: str) -> None:
-    plan = read_plan([ROOT / "configs" / f"{kind}.yaml", RECIPE / f"{kind}.yaml"], [])
+def test_steps_and_schedule_are_equal_and_logs_outlive_a_kill(kind: str, recipe: Path) -> None:
+    plan = read_plan([ROOT / "configs" / f"{kind}.yaml", recipe / f"{kind}.yaml"], [])
     assert plan.max_steps == plan.model["optimization"]["schedule_steps"]
     every = plan.trainer["log_every_n_steps"]
     rolling = plan.callback("RollingCheckpoint")
@@ -99,7 +105,7 @@ def test_steps_and_schedule_are_equal_and_logs_outlive_a_kill(kind: str) -> None
 def test_what_the_driver_repeats_is_what_the_package_has(part: Callable[[str], Any]) -> None:
     assert part("shards").SUFFIXES == IMAGE_SUFFIXES
     settings = yaml.safe_load((RECIPE / "pretrain.yaml").read_text())["model"]["init_args"]
-    assert part("phases").degradations(RECIPE) == settings["degradations"]
+    assert all(part("phases").degradations(recipe) == settings["degradations"] for recipe in RECIPES)
     assert len(set(settings["degradations"])) == 8
     assert set(settings["degradations"]) <= set(BUILT_IN)
 

@@ -193,9 +193,8 @@ class Abair(BundleOnHub):
         """
         labels = self.bundle.config.degradations
         probabilities, unknown = None, torch.zeros(1, dtype=torch.bool)
-        if not set(self.names) <= set(labels):
+        if self.bundle.estimator_is_current or not set(self.names) <= set(labels):
             probabilities, unknown = self.estimate(image)
-            probabilities = self.bundle.config.calibration.sharpened(probabilities)
         means: list[Tensor] = []
 
         def run(part: Tensor) -> Tensor:

@@ -74,20 +74,31 @@ def test_pixel_weights_are_the_softmax_of_the_logits_in_the_order_of_the_adapter
     torch.testing.assert_close(weights, shares[:, [3, 1]])
 
 
+def test_a_label_counts_in_a_pixel_as_far_as_the_estimator_finds_it_in_the_image() -> None:
+    logits, probabilities = torch.randn(2, 3, 4, 4), torch.tensor([[0.1, 0.6, 0.3], [0.0, 0.0, 1.0]])
+    weights = pixel_weights(logits, ["rain", "haze"], ["rain", "haze"], probabilities)
+    products = logits.softmax(dim=1) * probabilities[..., None, None]
+    expected = products / products.sum(dim=1, keepdim=True)
+    torch.testing.assert_close(weights, expected[:, 1:], atol=1e-4, rtol=1e-4)
+    sure = torch.tensor([[0.0, 1.0, 0.0]])
+    assert pixel_weights(logits[:1] * 0.1, ["rain", "haze"], ["rain", "haze"], sure)[:, 0].min() > 0.999
+
+
+def test_evenly_probable_degradations_leave_it_to_the_pixel() -> None:
+    logits, names = torch.randn(1, 3, 2, 2), ["rain", "haze"]
+    even = pixel_weights(logits, names, names, torch.full((1, 3), 1 / 3))
+    torch.testing.assert_close(even, pixel_weights(logits, names, names))
+
+
 def test_pixel_weights_of_an_adapter_without_a_label_are_its_probability_and_the_others_share_the_rest() -> None:
     logits, probabilities = torch.randn(2, 3, 4, 4), torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 0.0]])
     weights = pixel_weights(logits, ["rain", "haze"], ["rain", "snow", "haze"], probabilities)
-    shares = logits.softmax(dim=1)
+    known = pixel_weights(logits, ["rain", "haze"], ["rain", "haze"], probabilities[:, [0, 1, 3]])
     snow = probabilities[:, 2].view(2, 1, 1)
-    expected = [shares[:, 1] * (1.0 - snow), snow.expand(2, 4, 4), shares[:, 2] * (1.0 - snow)]
+    expected = [known[:, 0] * (1.0 - snow), snow.expand(2, 4, 4), known[:, 1] * (1.0 - snow)]
     torch.testing.assert_close(weights, torch.stack(expected, dim=1))
     assert weights.sum(dim=1).max() <= 1.0 + 1e-6
-
-
-def test_pixel_weights_of_known_labels_need_no_probabilities() -> None:
-    logits, probabilities = torch.randn(1, 3, 2, 2), torch.rand(1, 3).softmax(dim=1)
-    names = ["rain", "haze"]
-    assert torch.equal(pixel_weights(logits, names, names), pixel_weights(logits, names, names, probabilities))
+    assert not weights.isnan().any()
 
 
 def test_pixel_weights_of_an_adapter_without_a_label_need_probabilities() -> None:

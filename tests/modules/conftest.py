@@ -1,5 +1,6 @@
 """A data module of batches in memory, and what trains a module on them in under a second."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Dataset
 
 from abair_pl.batch import RestorationBatch
@@ -112,3 +114,20 @@ def batches(make_batch: Callable[..., RestorationBatch]) -> list[RestorationBatc
 def broken(batches: list[RestorationBatch]) -> RestorationBatch:
     """A batch whose gradient is not finite."""
     return replace(batches[0], degraded=torch.full_like(batches[0].degraded, torch.nan))
+
+
+class PassingTime(Callback):
+    """Lets so many seconds of the clock that all callbacks read go by in each step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.now, self.seconds = 1000.0, seconds
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.now += self.seconds
+
+
+@pytest.fixture
+def passing_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], Callback]:
+    """``passing_time(10.0)``: a callback that lets ten seconds of a clock go by in each step."""
+    return lambda seconds: PassingTime(monkeypatch, seconds)

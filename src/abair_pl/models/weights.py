@@ -19,6 +19,9 @@ BLEND_MODES: tuple[str, ...] = (*IMAGE_BLENDS, "pixel")
 RESERVED_NAMES = (*BLEND_MODES, "none", "oracle", "clean", "unknown")
 """What no adapter may be called, because it means something else as a blend or as a label."""
 
+_LEAST_PROBABILITY = 1e-6
+"""Of a degradation in an image, so that no pixel is left without any."""
+
 _LARGEST_WEIGHT = 100.0
 """Far beyond what restores anything; a larger one is a typing error."""
 
@@ -56,15 +59,17 @@ def pixel_weights(
 ) -> Tensor:
     """Adapter weights for each pixel, from the segmentation head's softmax: a step beyond the paper.
 
-    Adapters that came after the segmentation head, which has no label for them, get the image's probability by the
-    estimator everywhere, and the others share the rest.
+    A pixel has only its surroundings to tell by, and the estimator has the image. So where there is one, each label of
+    a pixel counts as far as the estimator finds it in the image: the shares are multiplied by its probabilities, and
+    sum to 1 again. Adapters that came after the segmentation head, which has no label for them, get the image's
+    probability everywhere, and the others share the rest.
 
     Args:
         logits: ``(B, len(labels) + 1, H, W)``, clean first.
         labels: The degradations that the segmentation head knows.
         adapters: The adapters, in the order of the weights.
-        probabilities: ``(B, K + 1)`` of the estimator, sharpened, clean first; needed if an adapter is not among the
-            labels.
+        probabilities: ``(B, K + 1)`` of the estimator, not sharpened, clean first; needed if an adapter is not among
+            the labels.
 
     Returns:
         ``(B, K, H, W)``, at most 1 in sum.
@@ -72,18 +77,24 @@ def pixel_weights(
     Raises:
         InputError: There are such adapters, but no probabilities.
     """
-    shares = logits.float().softmax(dim=1)
     new = [name for name in adapters if name not in labels]
-    if new and probabilities is None:
+    evidence = logits.float()
+    if probabilities is None and new:
         message = f"the segmentation head does not know {', '.join(new)}; expected the estimator's probabilities too"
         raise InputError(message)
-    image = shares.new_zeros(len(shares), 0) if probabilities is None else probabilities[:, 1:].float()
-    rest = 1.0 - sum((image[:, adapters.index(name)] for name in new), start=shares.new_zeros(len(shares)))
+    in_image: dict[str, Tensor] = {}
+    if probabilities is not None:
+        in_image = dict(zip(("clean", *adapters), probabilities.float().unbind(dim=1), strict=True))
+        absent = torch.zeros_like(in_image["clean"])
+        prior = torch.stack([in_image.get(name, absent) for name in ("clean", *labels)], dim=1)
+        evidence = evidence + prior.clamp_min(_LEAST_PROBABILITY).log()[..., None, None]
+    shares = evidence.softmax(dim=1)
+    rest = 1.0 - sum((in_image[name] for name in new), start=shares.new_zeros(len(shares)))
     maps = [
-        image[:, index, None, None].expand(len(shares), *shares.shape[2:])
+        in_image[name][:, None, None].expand(len(shares), *shares.shape[2:])
         if name in new
         else shares[:, 1 + labels.index(name)] * rest[:, None, None]
-        for index, name in enumerate(adapters)
+        for name in adapters
     ]
     return torch.stack(maps, dim=1) if maps else shares[:, :0]
 

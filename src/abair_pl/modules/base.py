@@ -23,6 +23,7 @@ from abair_pl.modules.callbacks import (
     PanelLogger,
     PredictionWriter,
     PreemptionHandler,
+    ProgressLines,
     RandomStates,
     RankAgreement,
     RunRecorder,
@@ -161,6 +162,7 @@ class RestorationModule(ResumableModule):
         """What every phase watches and averages."""
         callbacks: list[Callback] = [ThroughputMonitor(), PanelLogger(), PredictionWriter(), TrainingClock()]
         callbacks += [RunRecorder(), ArtifactLogger(), TableLogger(), PreemptionHandler(), RandomStates()]
+        callbacks.append(ProgressLines())
         callbacks.append(RankAgreement(self.guard.config.compare_ranks_every))
         if self.optimization.ema_decay > 0:
             callbacks.append(ExponentialMovingAverage(self.optimization.ema_decay))

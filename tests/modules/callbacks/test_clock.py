@@ -1,4 +1,3 @@
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +6,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import Bundle
@@ -18,25 +17,14 @@ from abair_pl.modules.pretrain import PretrainModule
 Fit = Callable[..., L.Trainer]
 
 
-class Later(Callback):
-    """Lets ten seconds of a clock go by in each step."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.now += 10.0
-
-
 def facts_of(module: PretrainModule) -> dict[str, Any]:
     return Bundle.open(module.save_to).config.provenance["pretrain"]
 
 
 def test_seconds_and_hardware_are_in_the_bundle(
-    module: PretrainModule, batches: list[RestorationBatch], fit: Fit, monkeypatch: pytest.MonkeyPatch
+    module: PretrainModule, batches: list[RestorationBatch], fit: Fit, passing_time: Callable[[float], Any]
 ) -> None:
-    fit(module, batches, callbacks=[Later(monkeypatch)])
+    fit(module, batches, callbacks=[passing_time(10.0)])
     assert facts_of(module)["seconds"] == 30.0
     assert facts_of(module)["hardware"].endswith(f", threads: {torch.get_num_threads()}")
 
@@ -47,19 +35,24 @@ def kept(
     batches: list[RestorationBatch],
     fit: Fit,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    passing_time: Callable[[float], Any],
 ) -> Path:
     """The checkpoints of a run, one after each step."""
     keep = ModelCheckpoint(tmp_path / "kept", filename="{step}", every_n_train_steps=1, save_top_k=-1)
-    fit(module, batches, enable_checkpointing=True, callbacks=[Later(monkeypatch), keep])
+    fit(module, batches, enable_checkpointing=True, callbacks=[passing_time(10.0), keep])
     return tmp_path / "kept"
 
 
 def test_a_resumed_run_goes_on_from_its_checkpoint(
-    kept: Path, module: PretrainModule, batches: list[RestorationBatch], fit: Fit, monkeypatch: pytest.MonkeyPatch
+    kept: Path,
+    module: PretrainModule,
+    batches: list[RestorationBatch],
+    fit: Fit,
+    monkeypatch: pytest.MonkeyPatch,
+    passing_time: Callable[[float], Any],
 ) -> None:
     monkeypatch.setattr(clock, "processor_name", lambda: "another")
-    fit(module, batches, callbacks=[Later(monkeypatch)], ckpt_path=kept / "step=2.ckpt")
+    fit(module, batches, callbacks=[passing_time(10.0)], ckpt_path=kept / "step=2.ckpt")
     assert facts_of(module)["seconds"] == 30.0, "two steps of the first run, one of the second"
     first, second = facts_of(module)["hardware"].split(", then ")
     assert second == f"another, threads: {torch.get_num_threads()}" != first
@@ -81,8 +74,8 @@ def test_gpus_are_named(ranks: int, expected: str, monkeypatch: pytest.MonkeyPat
     assert hardware(trainer) == expected
 
 
-def test_time_counts_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    later, made, trainer = Later(monkeypatch), TrainingClock(), SimpleNamespace()
+def test_time_counts_while_it_runs(passing_time: Callable[[float], Any]) -> None:
+    later, made, trainer = passing_time(10.0), TrainingClock(), SimpleNamespace()
     trainer.strategy, trainer.world_size = SimpleNamespace(root_device=torch.device("cpu")), 1
     made.on_train_start(trainer, None)  # type: ignore[arg-type]
     later.now += 2.5

@@ -133,7 +133,7 @@ class BundleMethod:
         files = [path / BACKBONE_FILE]
         if blend != "none":
             files += [path / "adapters" / name / WEIGHTS_FILE for name in self.model.names]
-        if blend in ESTIMATED_BLENDS:
+        if blend in ESTIMATED_BLENDS or (blend == "pixel" and self.model.bundle.estimator_is_current):
             files.append(path / ESTIMATOR_FILE)
         return sum(map(_numbers_in, files))
 

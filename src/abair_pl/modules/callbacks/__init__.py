@@ -8,6 +8,7 @@ from abair_pl.modules.callbacks.clock import TrainingClock
 from abair_pl.modules.callbacks.panels import PanelLogger, draw_panel, rows_to_draw
 from abair_pl.modules.callbacks.predictions import PredictionWriter
 from abair_pl.modules.callbacks.preemption import PreemptionHandler
+from abair_pl.modules.callbacks.progress_lines import ProgressLines
 from abair_pl.modules.callbacks.random_state import RandomStates
 from abair_pl.modules.callbacks.record import RunRecorder
 from abair_pl.modules.callbacks.tables import TableLogger
@@ -19,6 +20,7 @@ __all__ = [
     "PanelLogger",
     "PredictionWriter",
     "PreemptionHandler",
+    "ProgressLines",
     "RandomStates",
     "RankAgreement",
     "RollingCheckpoint",
