@@ -113,7 +113,7 @@ def make_weights(options: argparse.Namespace) -> None:
             "BUDGET, or choose another OUTPUT"
         )
         raise RecipeError(message)
-    build_shards(output, photographs, options.licence, options.dead_leaves, options.jobs)
+    build_shards(output, photographs, options.licence, options.dead_leaves)
     print_forecast(output, each, options.jobs)
     try:
         train([first])
@@ -134,12 +134,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=_folder, help="folder of photographs; every twelfth is held out")
     parser.add_argument("--output", type=Path, default=Path("runs/weights"), help="where everything is written")
     parser.add_argument("--budget", type=_share, default=1.0, help="share of each phase's steps, in (0, 1]")
-    parser.add_argument(
-        "--jobs",
-        type=_count,
-        default=2,
-        help="adapters trained, and folders of shards built, side by side, a thread each",
-    )
+    parser.add_argument("--jobs", type=_count, default=2, help="adapters trained side by side, a thread each")
     parser.add_argument("--licence", help="of the photographs, for the model card, such as CC0-1.0")
     parser.add_argument("--recipe", type=Path, default=ROOT / "configs" / "weights", help="folder of the settings")
     parser.add_argument("--dead-leaves", type=_count, default=512, help="drawn images beside the photographs")

@@ -1,3 +1,4 @@
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,6 +84,34 @@ def test_what_the_estimator_finds_clean_stays_as_it_is(
     assert not np.array_equal(np.asarray(model.restore(photograph, "none").image), np.asarray(photograph))
 
 
+def test_pixels_have_what_the_estimator_finds_in_the_image(
+    bundle_path: Path, photograph: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Abair.from_pretrained(bundle_path, "cpu")
+    certain = torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]])
+    monkeypatch.setattr(model, "estimate", lambda images: (certain, torch.zeros(1, dtype=torch.bool)))
+    found, asked = model.restore(photograph, "pixel"), model.restore(photograph, "haze")
+    assert found.weights == pytest.approx(asked.weights, abs=1e-4)
+    assert (found.restored - asked.restored).abs().max() < 1e-4
+    monkeypatch.setattr(model, "estimate", lambda images: (certain.roll(-2, dims=1), torch.zeros(1, dtype=torch.bool)))
+    assert np.array_equal(np.asarray(model.restore(photograph, "pixel").image), np.asarray(photograph)), "clean"
+
+
+def test_without_an_estimator_pixels_have_what_the_segmentation_head_finds(
+    bundle_copy: Path, photograph: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bundle_copy / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "estimated": {}}))
+    model = Abair.from_pretrained(bundle_copy, "cpu")
+    monkeypatch.setattr(model, "estimate", lambda images: pytest.fail("there is no estimator"))
+    result = model.restore(photograph, "pixel")
+    pixels = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None] / 255.0
+    with torch.no_grad():
+        backbone = model.bundle.backbone()
+        shares = backbone.segment(backbone.encode(pixels)).softmax(dim=1).mean(dim=(0, 2, 3))[1:]
+    assert list(result.weights.values()) == pytest.approx(shares.tolist(), abs=1e-4)
+
+
 def test_soft_weights_are_calibrated(strange: Path, photograph: Image.Image) -> None:
     model = Abair.from_pretrained(strange, "cpu")
     pixels = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None] / 255.0
@@ -94,7 +123,7 @@ def test_soft_weights_are_calibrated(strange: Path, photograph: Image.Image) -> 
 
 def test_weights_by_the_estimator_may_be_a_guess(strange: Path, model: Abair, photograph: Image.Image) -> None:
     unlike = Abair.from_pretrained(strange, "cpu")
-    for blend in ("soft", "one_hot"):
+    for blend in ("soft", "one_hot", "pixel"):
         assert unlike.restore(photograph, blend, with_labels=False).unknown is True
         assert model.restore(photograph, blend, with_labels=False).unknown is False
     for blend in ("rain", "none"):
@@ -209,7 +238,7 @@ def test_an_impossible_strength_is_refused(model: Abair, photograph: Image.Image
         model.restore(photograph, strength=strength)
 
 
-@pytest.mark.parametrize("blend", ["soft", "one_hot"])
+@pytest.mark.parametrize("blend", ["soft", "one_hot", "pixel"])
 def test_the_estimator_is_asked_once_for_an_image_of_many_tiles(
     bundle_path: Path, blend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,8 +354,8 @@ def test_a_gpu_restores_as_a_cpu_does(bundle_path: Path, photograph: Image.Image
 def test_a_gpu_whose_memory_runs_out_gets_smaller_tiles(bundle_path: Path) -> None:
     model = Abair.from_pretrained(bundle_path, "cuda", tile_px=4096)
     image = torch.rand(3, 2048, 2048)
-    free = torch.cuda.mem_get_info()[1]
-    torch.cuda.set_per_process_memory_fraction(300 * 2**20 / free)
+    total = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(300 * 2**20 / total)
     try:
         result = model.restore(image, "none")
     finally:

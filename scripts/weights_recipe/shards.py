@@ -63,10 +63,8 @@ def link_photographs(photographs: Sequence[Path], folder: Path) -> None:
                 link.symlink_to(source.resolve())
 
 
-def build_shards(
-    output: Path, photographs: Sequence[Path], licence: str | None, dead_leaves: int, jobs: int = 1
-) -> None:
-    """Build the shards that are not there yet, several folders at a time."""
+def build_shards(output: Path, photographs: Sequence[Path], licence: str | None, dead_leaves: int) -> None:
+    """Build the shards that are not there yet."""
     linked, shards = output / "photographs", output / "shards"
     build = ["shards", "build", *TILING, "--samples-per-shard", str(PHOTOGRAPHS_PER_SHARD)]
     build += [] if licence is None else ["--licence", licence]
@@ -82,7 +80,8 @@ def build_shards(
         print(f"shards {name}: there already")
     if missing:
         link_photographs(photographs, linked)
-    run_all([Command(f"shards {name}", command) for name, command in missing.items()], jobs)
+    for name, command in missing.items():
+        run_all([Command(f"shards {name}", command)])
 
 
 def _is_complete(folder: Path) -> bool:

@@ -26,7 +26,7 @@ ESTIMATED_BLENDS = ("one_hot", "soft")
 """Blends whose weights come from the estimator, which may find that no adapter fits."""
 
 BLIND_BLENDS = (*ESTIMATED_BLENDS, "pixel")
-"""Blends whose weights come from looking at the image, by the estimator or the segmentation head."""
+"""Blends whose weights come from looking at the image, by the estimator, the segmentation head or both."""
 
 
 class Abair(BundleOnHub):
@@ -58,6 +58,7 @@ class Abair(BundleOnHub):
         self.overlap_px = overlap_px
         self.restorer: BlendedBackbone = bundle.blended().to(self.device).eval()
         self._estimator: Estimator | None = None
+        self._has_estimator = bundle.estimator_is_current
 
     @classmethod
     def from_pretrained(  # type: ignore[override]  # nothing of a bundle's configuration is an argument
@@ -184,7 +185,8 @@ class Abair(BundleOnHub):
 
         Returns:
             ``(1, 3, H, W)`` in [0, 1] on the CPU; ``(1, K)``, the mean weights of its tiles; and ``(1,)`` bool, whether
-            the estimator finds the damage unlike any adapter; False where it is not asked.
+            the estimator finds the damage unlike any adapter; False where there is none of these adapters, and so the
+            segmentation head alone is asked.
 
         Raises:
             InputError: The bundle has no segmentation head.
@@ -193,7 +195,7 @@ class Abair(BundleOnHub):
         """
         labels = self.bundle.config.degradations
         probabilities, unknown = None, torch.zeros(1, dtype=torch.bool)
-        if self.bundle.estimator_is_current or not set(self.names) <= set(labels):
+        if self._has_estimator or not set(self.names) <= set(labels):
             probabilities, unknown = self.estimate(image)
         means: list[Tensor] = []
 

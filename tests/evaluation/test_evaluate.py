@@ -324,7 +324,7 @@ def test_tiles_and_their_overlap_are_those_asked_for(
 def test_damage_unlike_any_adapter_is_told_of_every_blend_that_asks(
     run: Callable[..., dict[str, Any]], bundle_copy: Path, make_adapter: Callable[..., Any], clean: Path, noisy: Path
 ) -> None:
-    """The blend by pixel asks the estimator for adapters that the segmentation head has no label for."""
+    """That by pixel does, whether the segmentation head has labels for all adapters or not."""
     blends = ["soft", "one_hot", "pixel", "average", "none", "rain"]
     known = run(bundle=bundle_copy, input=noisy, target=clean, blend=blends)["images"]
     assert [row["blend"] for row in known if "unknown" in row] == ["soft", "one_hot", "pixel"] * 2

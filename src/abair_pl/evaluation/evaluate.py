@@ -121,7 +121,7 @@ def _measure(
     row: dict[str, Any] = {"image": source.image, "degradation": source.degradation, "draw": source.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
-    if mode in BLIND_BLENDS:  # which asks the estimator for adapters that came later
+    if mode in BLIND_BLENDS:
         row["unknown"] = result.unknown
     return row, result.restored
 

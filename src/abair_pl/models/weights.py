@@ -19,8 +19,8 @@ BLEND_MODES: tuple[str, ...] = (*IMAGE_BLENDS, "pixel")
 RESERVED_NAMES = (*BLEND_MODES, "none", "oracle", "clean", "unknown")
 """What no adapter may be called, because it means something else as a blend or as a label."""
 
-_LEAST_PROBABILITY = 1e-6
-"""Of a degradation in an image, so that no pixel is left without any."""
+_LEAST_PRIOR = 1e-30
+"""What is all but excluded, so that a pixel is never left without anything."""
 
 _LARGEST_WEIGHT = 100.0
 """Far beyond what restores anything; a larger one is a typing error."""
@@ -59,10 +59,11 @@ def pixel_weights(
 ) -> Tensor:
     """Adapter weights for each pixel, from the segmentation head's softmax: a step beyond the paper.
 
-    A pixel has only its surroundings to tell by, and the estimator has the image. So where there is one, each label of
-    a pixel counts as far as the estimator finds it in the image: the shares are multiplied by its probabilities, and
-    sum to 1 again. Adapters that came after the segmentation head, which has no label for them, get the image's
-    probability everywhere, and the others share the rest.
+    A pixel has only its surroundings to tell by, and the estimator has the image. So where there is one, clean and each
+    degradation count at a pixel as far as the estimator finds them in the image: the head's shares are multiplied by
+    its probabilities and scaled to the sum that they had. A label without an adapter keeps its share, which nobody
+    restores. Adapters that came after the segmentation head, which has no label for them, get the image's probability
+    everywhere, and the others share the rest.
 
     Args:
         logits: ``(B, len(labels) + 1, H, W)``, clean first.
@@ -82,13 +83,15 @@ def pixel_weights(
     if probabilities is None and new:
         message = f"the segmentation head does not know {', '.join(new)}; expected the estimator's probabilities too"
         raise InputError(message)
+    shares = evidence.softmax(dim=1)
     in_image: dict[str, Tensor] = {}
     if probabilities is not None:
         in_image = dict(zip(("clean", *adapters), probabilities.float().unbind(dim=1), strict=True))
-        absent = torch.zeros_like(in_image["clean"])
-        prior = torch.stack([in_image.get(name, absent) for name in ("clean", *labels)], dim=1)
-        evidence = evidence + prior.clamp_min(_LEAST_PROBABILITY).log()[..., None, None]
-    shares = evidence.softmax(dim=1)
+        known = [index for index, name in enumerate(("clean", *labels)) if name in in_image]
+        prior = torch.stack([in_image[("clean", *labels)[index]] for index in known], dim=1)
+        products = evidence[:, known] + prior.clamp_min(_LEAST_PRIOR).log()[..., None, None]
+        scaled = products.softmax(dim=1) * shares[:, known].sum(dim=1, keepdim=True)
+        shares = shares.index_copy(1, torch.tensor(known, device=shares.device), scaled)
     rest = 1.0 - sum((in_image[name] for name in new), start=shares.new_zeros(len(shares)))
     maps = [
         in_image[name][:, None, None].expand(len(shares), *shares.shape[2:])

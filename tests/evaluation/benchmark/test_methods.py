@@ -66,7 +66,7 @@ def test_keys_tell_what_shapes_results(
 
 
 def test_parameters_are_those_that_are_needed(suite: Suite, bundle: Bundle) -> None:
-    methods = opened(suite, bundle.path, "none", "oracle", "soft")
+    methods = opened(suite, bundle.path, "none", "oracle", "soft", "pixel")
     backbone = sum(parameter.numel() for parameter in bundle.backbone().parameters())
     adapters = sum(
         update.down.numel() + update.up.numel() for each in bundle.adapters().values() for update in each.values()
@@ -74,7 +74,7 @@ def test_parameters_are_those_that_are_needed(suite: Suite, bundle: Bundle) -> N
     estimator = sum(parameter.numel() for parameter in bundle.estimator().parameters())
     assert methods["none"].parameters == backbone
     assert methods["oracle"].parameters == backbone + adapters
-    assert methods["soft"].parameters == backbone + adapters + estimator
+    assert methods["soft"].parameters == methods["pixel"].parameters == backbone + adapters + estimator
     assert "preset nano" in methods["soft"].facts
 
 
