@@ -79,19 +79,12 @@ def pixel_weights(
         InputError: There are such adapters, but no probabilities.
     """
     new = [name for name in adapters if name not in labels]
-    evidence = logits.float()
-    if probabilities is None and new:
+    if new and probabilities is None:
         message = f"the segmentation head does not know {', '.join(new)}; expected the estimator's probabilities too"
         raise InputError(message)
-    shares = evidence.softmax(dim=1)
-    in_image: dict[str, Tensor] = {}
-    if probabilities is not None:
-        in_image = dict(zip(("clean", *adapters), probabilities.float().unbind(dim=1), strict=True))
-        known = [index for index, name in enumerate(("clean", *labels)) if name in in_image]
-        prior = torch.stack([in_image[("clean", *labels)[index]] for index in known], dim=1)
-        products = evidence[:, known] + prior.clamp_min(_LEAST_PRIOR).log()[..., None, None]
-        scaled = products.softmax(dim=1) * shares[:, known].sum(dim=1, keepdim=True)
-        shares = shares.index_copy(1, torch.tensor(known, device=shares.device), scaled)
+    columns = () if probabilities is None else probabilities.float().unbind(dim=1)
+    in_image = dict(zip(("clean", *adapters), columns, strict=True)) if columns else {}
+    shares = _pixel_shares(logits.float(), ("clean", *labels), in_image)
     rest = 1.0 - sum((in_image[name] for name in new), start=shares.new_zeros(len(shares)))
     maps = [
         in_image[name][:, None, None].expand(len(shares), *shares.shape[2:])
@@ -100,6 +93,18 @@ def pixel_weights(
         for name in adapters
     ]
     return torch.stack(maps, dim=1) if maps else shares[:, :0]
+
+
+def _pixel_shares(logits: Tensor, labels: Sequence[str], in_image: Mapping[str, Tensor]) -> Tensor:
+    """Shares of labels at each pixel, ``(B, len(labels), H, W)``; those of the image, ``(B,)`` each, are a prior."""
+    shares = logits.softmax(dim=1)
+    known = [index for index, name in enumerate(labels) if name in in_image]
+    if not known:
+        return shares
+    prior = torch.stack([in_image[labels[index]] for index in known], dim=1)
+    products = (logits[:, known] + prior.clamp_min(_LEAST_PRIOR).log()[..., None, None]).softmax(dim=1)
+    scaled = products * shares[:, known].sum(dim=1, keepdim=True)
+    return shares.index_copy(1, torch.tensor(known, device=shares.device), scaled)
 
 
 def keep_clean(degraded: Tensor, restored: Tensor, weights: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from abair_pl.errors import InputError
+from abair_pl.evaluation.classical import deconvolution
 from abair_pl.evaluation.classical.deconvolution import RICHARDSON_LUCY
 
 
@@ -33,6 +34,17 @@ def test_black_areas_stay_black(damage: Callable[..., Any]) -> None:
     restored = RICHARDSON_LUCY.restore(half, damaged.plan)
     assert np.isfinite(restored).all()
     assert not restored[:, 0].any()
+
+
+def test_dark_images_give_numbers(damage: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With this image and kernel the library's own divisor becomes 0."""
+    generator = np.random.default_rng(231)
+    kernel = generator.random((5, 5)) * (generator.random((5, 5)) < 0.3)
+    monkeypatch.setattr(deconvolution, "blur_kernel", lambda plan: (kernel / kernel.sum()).astype(np.float32))
+    plane = (generator.random((48, 48)) ** 8).astype(np.float32)
+    plane[plane < 0.3] = 0.0
+    restored = RICHARDSON_LUCY.restore(np.stack([plane] * 3, axis=2), damage("blur:severity=0.5").plan)
+    assert np.isfinite(restored).all()
 
 
 def test_without_the_kernel_it_cannot_do(damage: Callable[..., Any]) -> None:
