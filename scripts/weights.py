@@ -63,7 +63,7 @@ def write_training_log(output: Path, each: Sequence[Phase], budget: float, jobs:
     for phase in each:
         made = provenance(phase.saved).get(phase.name, {}) if phase.is_done else {}
         if phase.steps_done:
-            known = {name: made[name] for name in ("seconds", "hardware") if name in made}
+            known = {name: made[name] for name in ("seconds", "hardware", "precision") if name in made}
             facts[phase.name] = {"steps": phase.steps_done, **known}
     seconds = round(sum(found.get("seconds", 0.0) for found in facts.values()), 1)
     start = {"budget": budget, "jobs": jobs, "threads": THREADS, **hardware(), "seconds": seconds}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from abair_pl import processor
-from abair_pl.processor import processor_flags, processor_name, usable_cores
+from abair_pl.processor import has_bf16, processor_flags, processor_name, usable_cores
 
 FACTS = """processor : 0
 model name\t: AMD EPYC: 7B13
@@ -45,3 +45,11 @@ def test_a_system_that_does_not_tell(facts: Path, text: str | None) -> None:
 
 def test_cores_are_those_that_may_be_used() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "there"), [("sse avx512_bf16", True), ("avx512f amx_bf16", True), ("avx512f avx2", False), ("", False)]
+)
+def test_bfloat16_is_there_or_not(facts: Path, flags: str, there: bool) -> None:
+    facts.write_text(f"flags : {flags}\n")
+    assert has_bf16() == there

@@ -79,7 +79,7 @@ def compare(log: Path, other: Path) -> int:
     """Say whether the losses of two logs agree over the steps that both have.
 
     What comes after phase I depends on its result: adapters are compared only where it was trained for as many steps,
-    and the estimator only where the adapters were, too.
+    and the estimator only where the adapters were, too; and each only where it was trained in the same precision.
 
     Args:
         log: The table of a run.
@@ -93,11 +93,11 @@ def compare(log: Path, other: Path) -> int:
         OSError: A file cannot be read.
     """
     mine, theirs = _losses(log), _losses(other)
-    steps, their_steps = _steps(log), _steps(other)
+    facts, their_facts = _facts(log), _facts(other)
     compared = differing = 0
     for phase in mine:
-        if (before := _unequal_before(phase, steps, their_steps)) is not None:
-            print(f"{phase}: not compared, as {before}")
+        if (unequal := _unequal(phase, facts, their_facts)) is not None:
+            print(f"{phase}: not compared, as {unequal}")
             continue
         common = sorted(mine[phase].keys() & theirs.get(phase, {}).keys())
         if not common:
@@ -129,20 +129,25 @@ def _losses(log: Path) -> dict[str, dict[int, float]]:
     return losses
 
 
-def _steps(log: Path) -> dict[str, int]:
-    """Steps by phase, as told beside a log."""
-    facts = json.loads((log.parent / FACTS_NAME).read_text())
-    return {phase: found["steps"] for phase, found in facts.get("phases", {}).items()}
+def _facts(log: Path) -> dict[str, dict[str, Any]]:
+    """Steps, and more, by phase, as told beside a log."""
+    return dict(json.loads((log.parent / FACTS_NAME).read_text()).get("phases", {}))
 
 
-def _unequal_before(phase: str, mine: Mapping[str, int], theirs: Mapping[str, int]) -> str | None:
-    """Which phase before this one was trained for another number of steps; None where all are equal."""
-    if phase == _FIRST:
-        return None
-    for before in [_FIRST, *(name for name in {**mine, **theirs} if name.startswith("adapter/"))]:
-        if phase.startswith("adapter/") and before != _FIRST:
-            continue
-        here, there = mine.get(before, 0), theirs.get(before, 0)
-        if here != there:
-            return f"{before} has {here} steps here, {there} there"
+def _unequal(phase: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    """Which precision, or which phase before this one, is another; None where all are equal."""
+    for each in [*_before(phase, [*mine, *theirs]), phase]:
+        here, there = (known.get(each, {}) for known in (mine, theirs))
+        if each != phase and here.get("steps", 0) != there.get("steps", 0):
+            return f"{each} has {here.get('steps', 0)} steps here, {there.get('steps', 0)} there"
+        if len({facts["precision"] for facts in (here, there) if "precision" in facts}) > 1:
+            return f"{each} was trained in {here['precision']} here, in {there['precision']} there"
     return None
+
+
+def _before(phase: str, names: Iterable[str]) -> list[str]:
+    """The phases whose results this one starts from."""
+    if phase == _FIRST:
+        return []
+    adapters = [name for name in dict.fromkeys(names) if name.startswith("adapter/")]
+    return [_FIRST] if phase in adapters else [_FIRST, *adapters]

@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 _FACTS = Path("/proc/cpuinfo")
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def processor_name() -> str:
@@ -15,6 +16,11 @@ def processor_name() -> str:
 def processor_flags() -> set[str]:
     """The extensions that it has, such as ``avx512_bf16``; empty where the system does not tell."""
     return set(next(iter(_facts("flags", "Features")), "").split())
+
+
+def has_bf16() -> bool:
+    """Whether it has instructions for bfloat16, which others emulate up to a hundred times slower than float32."""
+    return bool(_BF16 & processor_flags())
 
 
 def usable_cores() -> int:

@@ -119,24 +119,26 @@ def test_precision_of_a_gpu(
 
 
 @pytest.mark.parametrize(
-    ("precision", "flags", "mark"),
+    ("precision", "in_hardware", "mark", "text"),
     [
-        ("32-true", set(), "ok"),
-        ("bf16-mixed", {"amx_bf16"}, "ok"),
-        ("bf16-mixed", {"avx2"}, "warning"),
-        ("16-mixed", {"avx2"}, "problem"),
+        ("32-true", False, "ok", "32-true"),
+        ("bf16-mixed", True, "ok", "bf16-mixed"),
+        ("bf16-mixed", False, "ok", "32-true instead of bf16-mixed, which this CPU only emulates"),
+        ("16-mixed", False, "problem", "trainer.precision is 16-mixed, which CPUs do not train in"),
     ],
 )
 def test_precision_of_a_cpu(
     precision: str,
-    flags: set[str],
+    in_hardware: bool,
     mark: str,
+    text: str,
     plan: Plan,
     change: Callable[..., Plan],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine, "processor_flags", lambda: flags)
-    assert line("precision", change(plan, {"trainer.precision": precision})).mark == mark
+    monkeypatch.setattr(machine, "has_bf16", lambda: in_hardware)
+    found = line("precision", change(plan, {"trainer.precision": precision}))
+    assert (found.mark, found.text) == (mark, text)
 
 
 def test_ranks_without_a_backend_are_a_problem(

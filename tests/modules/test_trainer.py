@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import Callback
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.errors import InputError
+from abair_pl.modules import trainer as trainer_module
 from abair_pl.modules.callbacks import RollingCheckpoint
 from abair_pl.modules.checkpoint_files import AtomicCheckpointIO
 from abair_pl.modules.optimization import OptimizationConfig
@@ -240,3 +241,31 @@ def test_checkpoints_are_written_in_one_step_unless_a_plugin_does_it(
         assert type(make_phase_trainer().strategy.checkpoint_io) is AtomicCheckpointIO
         own = OwnIO()
         assert make_phase_trainer(plugins=[own]).strategy.checkpoint_io is own
+
+
+@pytest.mark.parametrize(
+    ("given", "in_hardware", "used"),
+    [
+        ("bf16-mixed", True, "bf16-mixed"),
+        ("bf16-mixed", False, "32-true"),
+        ("bf16-true", False, "bf16-true"),
+        ("64-true", False, "64-true"),
+    ],
+)
+def test_a_cpu_that_only_emulates_bfloat16_trains_in_float32(
+    make_phase_trainer: Callable[..., PhaseTrainer],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    given: Any,
+    in_hardware: bool,
+    used: str,
+) -> None:
+    monkeypatch.setattr(trainer_module, "has_bf16", lambda: in_hardware)
+    with caplog.at_level("INFO"):
+        trainer = make_phase_trainer(precision=given)
+    assert trainer.precision == used
+    assert ("this CPU only emulates bfloat16" in caplog.text) == (given != used)
+    if given == "bf16-mixed":
+        with trainer.precision_plugin.forward_context():
+            computed = torch.nn.functional.linear(torch.ones(1, 1), torch.ones(1, 1)).dtype
+        assert computed == (torch.bfloat16 if in_hardware else torch.float32)
