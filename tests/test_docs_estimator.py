@@ -26,9 +26,9 @@ def test_page_gives_the_number_of_parameters(preset: str) -> None:
 
 
 def test_page_gives_the_crops() -> None:
-    crops = native_crops(torch.rand(1, 3, 300, 400))
-    assert crops.shape[1] == 9
-    assert f"nine crops** of {crops.shape[3]} x {crops.shape[4]} pixels" in PAGE
+    crops = native_crops(torch.rand(1, 3, 400, 500))
+    assert crops.shape[1] == 25
+    assert f"25 crops** of {crops.shape[3]} x {crops.shape[4]} pixels" in PAGE
 
 
 def test_page_gives_the_accepted_share() -> None:

@@ -54,6 +54,7 @@ def toy(tmp_path: Path) -> Path:
             text, count = re.subn(rf"(?m)^( *{name}:) *\d+", rf"\1 {value}", text)
             assert count == 1, f"{kind}.yaml sets {name} once"
         text = re.sub(r"degradations: .*", "degradations: [noise]", text)
+        text = re.sub(r"bias: .*", "bias: {clean: 0.5, noise: 0.25}", text)
         (folder / f"{kind}.yaml").write_text(re.sub(r"frequencies: .*", "frequencies: {noise: 2.0}", text))
     return folder
 

@@ -134,7 +134,8 @@ def _parsed(values: Mapping[str, Any]) -> BundleConfig:
         check_adapter_name(name)
         adapters[name] = adapter_method(settings)
         check_limits(adapters[name])
-    calibration = Calibration(**values["calibration"])
+    bias = tuple(values["calibration"].get("bias", ()))
+    calibration = Calibration(**{**values["calibration"], "bias": bias})
     architecture = BackboneConfig(**sizes)
     _check_sizes(architecture)
     return BundleConfig(
@@ -171,8 +172,11 @@ def _check_types(values: Mapping[str, Any]) -> None:
         "figures": are_figures(values.get("figures", {})),
         "calibration": isinstance(calibration, dict)
         and all(
-            type(value) in (int, float) or (key, value) == ("threshold", None) for key, value in calibration.items()
-        ),
+            type(value) in (int, float) or (key, value) == ("threshold", None)
+            for key, value in calibration.items()
+            if key != "bias"
+        )
+        and _biases(calibration.get("bias", []), len(values["estimated"]) + 1),
     }
     for name, right in checks.items():
         if not right:
@@ -182,6 +186,10 @@ def _check_types(values: Mapping[str, Any]) -> None:
         if len(values[name]) > MAX_PARTS:
             message = f"there are {len(values[name])} {name}, more than {MAX_PARTS}"
             raise ValueError(message)
+
+
+def _biases(value: Any, classes: int) -> bool:
+    return isinstance(value, list) and len(value) in (0, classes) and all(type(bias) in (int, float) for bias in value)
 
 
 def _texts(value: Any) -> bool:

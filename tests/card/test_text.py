@@ -34,6 +34,12 @@ def test_card_tells_of_a_sharpness_that_is_not_the_paper_s(bundle: Bundle) -> No
     assert "power" not in model_card(bundle.config.values())
     text = model_card({**bundle.config.values(), "calibration": {"threshold": None, "sharpness": 2.0}})
     assert "- Soft weights: the estimator's probabilities to the power 2; the paper's are as they are\n" in text
+    assert "logit" not in text
+    biased = {"threshold": None, "sharpness": 1.0, "bias": [0.5, 0.0, -0.25, 0.0, 0.0, 0.0]}
+    text = model_card({**bundle.config.values(), "calibration": biased})
+    assert (
+        f"- Added to the estimator's logits: clean +0.5, {[*bundle.config.estimated][1]} -0.25; the paper adds" in text
+    )
 
 
 def test_card_tells_how_long_training_took_and_on_what(bundle: Bundle) -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,7 +105,37 @@ def test_a_large_sharpness_is_the_choice_of_the_likeliest_and_no_division_by_not
     torch.testing.assert_close(sharp.sharpened(torch.tensor([[0.2, 0.5, 0.3]])), torch.tensor([[0.0, 1.0, 0.0]]))
 
 
-def test_a_fit_keeps_the_sharpness() -> None:
+def test_a_fit_keeps_what_is_chosen() -> None:
     logits, labels = torch.randn(9, 3), torch.arange(9) % 3
-    assert fit_calibration(logits, labels, 2.0).sharpness == 2.0
-    assert fit_calibration(logits[:0], labels[:0], 2.0) == Calibration(sharpness=2.0)
+    chosen = Calibration(sharpness=2.0, bias=(0.5, 0.0, 0.0))
+    fitted = fit_calibration(logits, labels, replace(chosen, temperature=7.0, threshold=1.0))
+    assert replace(fitted, temperature=1.0, threshold=None) == chosen
+    plain = fit_calibration(logits, labels)
+    assert (fitted.temperature, fitted.threshold) == (plain.temperature, plain.threshold)
+    assert torch.equal(fitted.unknown(logits), plain.unknown(logits))
+    assert fit_calibration(logits[:0], labels[:0], replace(fitted, temperature=7.0)) == chosen
+
+
+def test_a_bias_moves_a_class_by_as_much_whatever_the_temperature() -> None:
+    logits = torch.tensor([[1.0, 1.4, 0.0], [1.0, 1.6, 0.0]])
+    for temperature in (0.5, 1.0, 3.0):
+        found = Calibration(temperature, bias=(0.5, 0.0, 0.0)).probabilities(logits)
+        torch.testing.assert_close(found, ((logits + torch.tensor([0.5, 0.0, 0.0])) / temperature).softmax(dim=1))
+        assert found.argmax(dim=1).tolist() == [0, 1]
+        assert Calibration(temperature).probabilities(logits).argmax(dim=1).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("bias", [math.nan, math.inf])
+def test_an_impossible_bias_is_refused(bias: float) -> None:
+    with pytest.raises(InputError, match=r"the bias is \[0.0, .*\]; expected finite numbers, or none as in the paper"):
+        Calibration(bias=(0.0, bias))
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+def test_what_is_called_clean_gets_no_adapter(sharpness: float) -> None:
+    probabilities = torch.tensor([[0.4, 0.3, 0.3], [0.3, 0.4, 0.3]])
+    calibration = Calibration(sharpness=sharpness)
+    weights = calibration.weights(probabilities, "soft")
+    assert weights[0].tolist() == [0.0, 0.0]
+    torch.testing.assert_close(weights[1], calibration.sharpened(probabilities)[1, 1:])
+    assert calibration.weights(probabilities, "one_hot").tolist() == [[0.0, 0.0], [1.0, 0.0]]

@@ -21,7 +21,7 @@ def test_any_size_gives_one_row_an_image(estimator: Estimator, size: tuple[int, 
 
 @pytest.mark.parametrize(
     ("size", "crops"),
-    [((1, 1), 1), ((64, 64), 1), ((127, 64), 1), ((128, 64), 2), ((64, 200), 3), ((200, 150), 6), ((500, 400), 9)],
+    [((1, 1), 1), ((64, 64), 1), ((127, 64), 1), ((128, 64), 2), ((64, 200), 3), ((200, 150), 6), ((500, 400), 25)],
 )
 def test_small_images_give_fewer_crops(size: tuple[int, int], crops: int) -> None:
     assert native_crops(torch.rand(2, 3, *size)).shape == (2, crops, 3, 64, 64)

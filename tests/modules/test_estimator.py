@@ -76,7 +76,8 @@ def test_images_are_restored_by_the_blend_of_their_calibrated_probabilities(
     module, image = make_module(blend).eval(), make_batch([1, 2]).degraded
     module.calibration = Calibration(temperature=0.1, sharpness=3.0)
     with torch.no_grad():
-        weights = blend_weights((module.estimator(image) / 0.1 * 3.0).softmax(dim=1), blend)
+        logits = module.estimator(image)
+        weights = blend_weights((logits / 0.1 * 3.0).softmax(dim=1), blend) * (logits.argmax(dim=1) != 0)[:, None]
         expected = keep_clean(image, module.restorer(image, weights), weights)
         torch.testing.assert_close(module.restore(image), expected)
 
@@ -150,28 +151,54 @@ def test_calibration_is_that_of_the_saved_weights_on_the_last_validation(
 ) -> None:
     """With averaged weights too, which stand in for the trained ones in validation."""
     optimization = replace(fast, ema_decay=ema_decay)
-    module = EstimatorModule(bundle_path, tmp_path / "bundle", sharpness=2.0, optimization=optimization)
+    module = EstimatorModule(
+        bundle_path, tmp_path / "bundle", sharpness=2.0, bias={"clean": 0.5}, optimization=optimization
+    )
     trainer = fit(module, photographs_in_two_ways, limit_val_batches=1.0, max_steps=6)  # with two validations
     saved = Bundle.open(module.save_to)
     expected = expected_calibration(saved.estimator(), photographs_in_two_ways)
     assert expected.threshold is not None
     assert saved.config.calibration.sharpness == 2.0
+    assert saved.config.calibration.bias == (0.5, 0.0, 0.0, 0.0, 0.0, 0.0)
     assert saved.config.calibration.temperature == pytest.approx(expected.temperature, rel=1e-4)
     assert saved.config.calibration.threshold == pytest.approx(expected.threshold, rel=1e-4)
     assert trainer.callback_metrics["val/temperature"].item() == pytest.approx(expected.temperature, rel=1e-4)
     assert trainer.callback_metrics["val/unknown"].item() == pytest.approx(1 / 24)  # 16 degraded, 8 clean
 
 
-def test_the_sharpness_of_a_bundle_is_kept_unless_another_is_asked_for(
+def test_sharpness_and_bias_of_a_bundle_are_kept_unless_others_are_asked_for(
     bundle_path: Path, fast: OptimizationConfig, tmp_path: Path
 ) -> None:
     bundle = Bundle.open(bundle_path)
-    made = Calibration(sharpness=3.0)
-    sharp = save_estimator(tmp_path / "sharp", bundle, bundle.estimator(), {}, made).path
-    for asked, expected in ((None, 3.0), (2.0, 2.0)):
-        module = EstimatorModule(sharp, tmp_path / "bundle", sharpness=asked, optimization=fast)
-        assert module.calibration.sharpness == module.uncalibrated.sharpness == expected
-    assert EstimatorModule(bundle_path, tmp_path / "bundle", optimization=fast).calibration.sharpness == 1.0
+    kept = (0.5, 0.0, -1.0, 0.0, 0.0, 0.0)
+    made = Calibration(temperature=2.0, threshold=1.0, sharpness=3.0, bias=kept)
+    start = save_estimator(tmp_path / "start", bundle, bundle.estimator(), {}, made).path
+    second = bundle.config.degradations[1]
+    cases: list[tuple[dict[str, Any], float, tuple[float, ...]]] = [
+        ({}, 3.0, kept),
+        ({"sharpness": 2.0}, 2.0, kept),
+        ({"bias": {}}, 3.0, ()),
+        ({"bias": {second: 0.25}}, 3.0, (0.0, 0.0, 0.25, 0.0, 0.0, 0.0)),
+    ]
+    for asked, sharpness, bias in cases:
+        module = EstimatorModule(start, tmp_path / "bundle", optimization=fast, **asked)
+        assert module.calibration == replace(made, sharpness=sharpness, bias=bias)
+        assert module.uncalibrated == Calibration(sharpness=sharpness, bias=bias)
+    plain = EstimatorModule(bundle_path, tmp_path / "bundle", optimization=fast).uncalibrated
+    assert plain == Calibration()
+
+
+def test_a_new_adapter_has_no_bias_and_an_unknown_label_is_refused(
+    bundle_path: Path, make_adapter: Callable[..., Any], fast: OptimizationConfig, tmp_path: Path
+) -> None:
+    bundle = Bundle.open(bundle_path)
+    made = Calibration(bias=(0.5, 0.0, -1.0, 0.0, 0.0, 0.0))
+    start = save_estimator(tmp_path / "start", bundle, bundle.estimator(), {}, made)
+    method = LoRA(rank=2)
+    wider = save_adapter(start.path, start, "sleet", make_adapter(start, "sleet", method), method, {}).path
+    assert EstimatorModule(wider, tmp_path / "bundle", optimization=fast).calibration.bias == (*made.bias, 0.0)
+    with pytest.raises(InputError, match="unknown label 'snow'; expected one of: clean, "):
+        EstimatorModule(wider, tmp_path / "bundle", bias={"snow": 1.0}, optimization=fast)
 
 
 def test_calibration_error_is_measured_before_and_after(

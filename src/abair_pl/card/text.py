@@ -48,7 +48,7 @@ def model_card(config: Mapping[str, Any]) -> str:
             *([f"- Licence: {_licence(source)}"] if source else []),
             *([f"- Degradations of the segmentation head: {degradations}"] if degradations else []),
             f"- Degradations of the estimator: {estimated}",
-            *_sharpness(config["calibration"]),
+            *_chosen(config),
             f"- sha256 of the backbone: `{config['backbone_sha256']}`",
             "",
             "| adapter | method | settings |",
@@ -66,10 +66,14 @@ def model_card(config: Mapping[str, Any]) -> str:
     )
 
 
-def _sharpness(calibration: Mapping[str, Any]) -> list[str]:
-    power = calibration["sharpness"]
-    told = f"- Soft weights: the estimator's probabilities to the power {power:g}; the paper's are as they are"
-    return [told] if power != 1 else []
+def _chosen(config: Mapping[str, Any]) -> list[str]:
+    """How the estimator is read where that is not the paper's way."""
+    power, labels = config["calibration"]["sharpness"], ["clean", *config["estimated"]]
+    biases = zip(labels, config["calibration"].get("bias", []), strict=False)
+    added = ", ".join(f"{label} {bias:+g}" for label, bias in biases if bias)
+    soft = f"- Soft weights: the estimator's probabilities to the power {power:g}; the paper's are as they are"
+    biased = f"- Added to the estimator's logits: {added}; the paper adds nothing"
+    return [*([soft] if power != 1 else []), *([biased] if added else [])]
 
 
 def _training(provenance: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,7 +1,7 @@
 """What the estimator's logits are worth: honest probabilities, and when no adapter fits."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,14 +25,19 @@ class Calibration:
         threshold: Images with a smaller :func:`energy_score` are unlike any adapter; None where none is.
         sharpness: Power of the probabilities as weights of the blend ``soft``, see :meth:`sharpened`. It is chosen, not
             fitted.
+        bias: Added to the logits of probabilities, one for each class, clean first; none where it is empty. A larger
+            one of clean has more photographs called clean that are, and more that have a little damage. It is chosen,
+            and neither fitted nor seen by what is fitted.
 
     Raises:
-        InputError: The temperature is not a positive number, the threshold not a finite one, or the sharpness below 1.
+        InputError: The temperature is not a positive number, the threshold or a bias not a finite one, or the
+            sharpness below 1.
     """
 
     temperature: float = 1.0
     threshold: float | None = None
     sharpness: float = 1.0
+    bias: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -44,6 +49,9 @@ class Calibration:
         if not (math.isfinite(self.sharpness) and self.sharpness >= 1):
             message = f"the sharpness is {self.sharpness}; expected 1, as in the paper, or more"
             raise InputError(message)
+        if not all(map(math.isfinite, self.bias)):
+            message = f"the bias is {list(self.bias)}; expected finite numbers, or none as in the paper"
+            raise InputError(message)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated probabilities.
@@ -54,7 +62,11 @@ class Calibration:
         Returns:
             ``(B, K + 1)`` float32, rows sum to 1.
         """
-        return (logits.float() / self.temperature).softmax(dim=1)
+        return (self.biased(logits.float()) / self.temperature).softmax(dim=1)
+
+    def biased(self, logits: Tensor) -> Tensor:
+        """Logits ``(B, K + 1)`` with what is added to them."""
+        return logits + logits.new_tensor(self.bias) if self.bias else logits
 
     def sharpened(self, probabilities: Tensor) -> Tensor:
         """Probabilities as ``soft`` blends by them: to a power, so that adapters of little probability get less.
@@ -75,6 +87,9 @@ class Calibration:
     def weights(self, probabilities: Tensor, blend: str) -> Tensor:
         """Adapter weights for each image, see :func:`~abair_pl.models.weights.blend_weights`; ``soft`` ones sharpened.
 
+        By either blend an image that is called clean stays as it is: a few hundredths of an adapter for tone would
+        change all of it.
+
         Args:
             probabilities: ``(B, K + 1)``, clean first; rows sum to 1.
             blend: ``soft`` or ``one_hot``.
@@ -82,7 +97,10 @@ class Calibration:
         Returns:
             ``(B, K)``.
         """
-        return blend_weights(self.sharpened(probabilities) if blend == "soft" else probabilities, blend)
+        if blend != "soft":
+            return blend_weights(probabilities, blend)
+        damaged = probabilities.argmax(dim=1, keepdim=True) != 0
+        return blend_weights(self.sharpened(probabilities), blend) * damaged
 
     def unknown(self, logits: Tensor) -> Tensor:
         """Whether an image is unlike what the estimator was trained on.
@@ -115,13 +133,17 @@ def energy_score(logits: Tensor, temperature: float) -> Tensor:
     return temperature * (logits.double() / temperature).logsumexp(dim=1)
 
 
-def fit_calibration(logits: Tensor, labels: Tensor, sharpness: float = 1.0) -> Calibration:
+def fit_calibration(
+    logits: Tensor,
+    labels: Tensor,
+    chosen: Calibration = Calibration(),
+) -> Calibration:
     """The calibration of an estimator by images that it was not trained on.
 
     Args:
         logits: ``(N, K + 1)``; rows that are not finite are left out.
         labels: ``(N,)`` int64, the true classes.
-        sharpness: As in :class:`Calibration`.
+        chosen: What is not fitted, and kept.
 
     Returns:
         The temperature, and the threshold that accepts 99 % of the images; temperature 1 and no threshold if there are
@@ -130,10 +152,10 @@ def fit_calibration(logits: Tensor, labels: Tensor, sharpness: float = 1.0) -> C
     finite = logits.isfinite().all(dim=1)
     logits, labels = logits[finite].detach().double().cpu(), labels[finite].cpu()
     if not len(logits):
-        return Calibration(sharpness=sharpness)
+        return replace(chosen, temperature=1.0, threshold=None)
     temperature = fit_temperature(logits, labels)
     scores = energy_score(logits, temperature)
-    return Calibration(temperature, torch.quantile(scores, 1.0 - ACCEPTED_SHARE).item(), sharpness)
+    return replace(chosen, temperature=temperature, threshold=torch.quantile(scores, 1.0 - ACCEPTED_SHARE).item())
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:

@@ -13,7 +13,7 @@ from abair_pl.models.codec_traces import CODEC_TRACES, codec_traces
 from abair_pl.models.layers import ChannelNorm
 
 _VIEW_PX = 64
-_CROPS_PER_SIDE = 3
+_CROPS_PER_SIDE = 5
 _BANDS = 4
 
 
@@ -152,13 +152,13 @@ def band_statistics(views: Tensor) -> Tensor:
 
 
 def native_crops(image: Tensor) -> Tensor:
-    """Crops of 64 x 64 pixels, evenly spread, three a side where they fit without overlapping.
+    """Crops of 64 x 64 pixels, evenly spread, five a side where they fit without overlapping.
 
     Args:
         image: ``(B, 3, H, W)``; sides below 64 pixels are reflected.
 
     Returns:
-        ``(B, N, 3, 64, 64)`` with N up to 9.
+        ``(B, N, 3, 64, 64)`` with N up to 25.
     """
     short = min(image.shape[2:]) < _VIEW_PX
     image = reflect_to_multiple(image, _VIEW_PX) if short else image

@@ -1,6 +1,7 @@
 """Phase III: the estimator learns which adapters an image needs, everything else frozen."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +13,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from abair_pl.batch import RestorationBatch
 from abair_pl.bundle import ESTIMATOR_FILE, Bundle, check_target, save_estimator
+from abair_pl.bundle_config import BundleConfig
 from abair_pl.bundle_estimator import estimator_to_train
-from abair_pl.errors import InputError
+from abair_pl.errors import InputError, unknown_name
 from abair_pl.models.calibration import Calibration, fit_calibration
 from abair_pl.models.weights import keep_clean
 from abair_pl.modules.base import RestorationModule, StepResult
@@ -39,11 +41,12 @@ class EstimatorModule(RestorationModule):
             paper, saves the restoration in training.
         sharpness: The power of the probabilities in ``soft``, at least 1 (the paper's); the bundle keeps it, see
             :class:`~abair_pl.models.calibration.Calibration`. That of ``init_from`` if left out.
+        bias: Added to the logits, by label such as ``{clean: 0.5}``; kept and left out like ``sharpness``.
         optimization: How weights are trained.
         guard: What is done about steps that go wrong.
 
     Raises:
-        InputError: The bundle has no adapters.
+        InputError: The bundle has no adapters, or a bias is of none of them.
     """
 
     bundle: Bundle
@@ -56,14 +59,15 @@ class EstimatorModule(RestorationModule):
         blend: Literal["one_hot", "soft"] = "soft",
         restoration_weight: float = 0.0,
         sharpness: float | None = None,
+        bias: dict[str, float] | None = None,
         optimization: OptimizationConfig = OptimizationConfig(),  # noqa: B008 - frozen
         guard: GuardConfig = GuardConfig(),  # noqa: B008 - frozen
     ) -> None:
         bundle = Bundle.open(init_from)
         names, backbone = list(bundle.config.adapters), bundle.config.backbone_sha256
-        chosen = bundle.config.calibration.sharpness if sharpness is None else sharpness
-        identity = {"adapters": names, "backbone": backbone, "blend": blend, "sharpness": chosen}
-        identity["restoration_weight"] = restoration_weight
+        stored = _chosen(bundle.config, sharpness, bias)
+        identity = {"adapters": names, "backbone": backbone, "blend": blend, "sharpness": stored.sharpness}
+        identity |= {"bias": list(stored.bias), "restoration_weight": restoration_weight}
         super().__init__(optimization, save_to, identity, guard)
         self.bundle = bundle
         self.degradations = names
@@ -71,12 +75,11 @@ class EstimatorModule(RestorationModule):
             message = f"{init_from} has no adapters; run phase II first: abair-pl fit --config configs/adapter.yaml"
             raise InputError(message)
         self.blend = blend
-        self.uncalibrated = Calibration(sharpness=chosen)
+        self.uncalibrated = replace(stored, temperature=1.0, threshold=None)
         self.restoration_weight = restoration_weight
         self.restorer = bundle.blended()
         self.has_weights = bundle.estimator_is_current
         self.estimator = estimator_to_train(bundle.path, bundle.config)
-        stored = replace(bundle.config.calibration, sharpness=chosen)
         self.calibration = stored if self.has_weights else self.uncalibrated
         self.accuracy = MeanMetric()
         self.gathered = GatheredLogits()
@@ -120,7 +123,7 @@ class EstimatorModule(RestorationModule):
     def validation_step(self, batch: RestorationBatch, batch_idx: int) -> Tensor:
         restored = super().validation_step(batch, batch_idx)
         logits, labels = self.estimator(batch.degraded).float(), batch.labels[:, 0, 0]
-        correct = logits.argmax(dim=1) == labels
+        correct = self.calibration.biased(logits).argmax(dim=1) == labels
         self.accuracy.update(correct[batch.valid].float())
         self.gathered.update(logits[batch.valid], labels[batch.valid])
         once = batch.clean[_once(batch)]
@@ -132,7 +135,7 @@ class EstimatorModule(RestorationModule):
         super().on_validation_epoch_end()
         logits, labels = self.gathered.compute()
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
-            self.calibration = fit_calibration(logits, labels, self.uncalibrated.sharpness)
+            self.calibration = fit_calibration(logits, labels, self.uncalibrated)
         self.log("val/temperature", self.calibration.temperature, rank_zero_only=True)
         self.log_estimates("val", logits, labels)
 
@@ -171,6 +174,18 @@ class EstimatorModule(RestorationModule):
 
     def save_bundle(self, provenance: dict[str, Any]) -> None:
         save_estimator(self.save_to, self.bundle, self.estimator, provenance, self.calibration)
+
+
+def _chosen(config: BundleConfig, sharpness: float | None, bias: Mapping[str, float] | None) -> Calibration:
+    """The calibration of a bundle, for the adapters that it has now, with what is chosen anew."""
+    stored, labels = config.calibration, ["clean", *config.adapters]
+    by_label = dict(zip(["clean", *config.estimated], stored.bias, strict=False)) if bias is None else bias
+    if bias is not None and (unknown := [name for name in bias if name not in labels]):
+        raise unknown_name(unknown[0], "label", labels)
+    made = tuple(by_label.get(label, 0.0) for label in labels)
+    return replace(
+        stored, sharpness=stored.sharpness if sharpness is None else sharpness, bias=made if any(made) else ()
+    )
 
 
 def _once(batch: RestorationBatch) -> list[int]:
