@@ -149,7 +149,7 @@ def test_what_must_not_happen_is_found_and_the_run_goes_on(
     said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELSEWHERE", str(tmp_path))
-    monkeypatch.setattr("tests.fuzz.watch.LIMIT_S", 0.4 if "0.4 s" in said else 5.0)
+    monkeypatch.setattr("tests.fuzz.watch.LIMIT_S", 0.4 if "0.4 s" in said else 30.0)
     monkeypatch.setattr("tests.fuzz.watch.PATIENCE_S", 2.0 if "2 s" in said else 60.0)
     monkeypatch.setattr("tests.fuzz.watch.LIMIT_MIB", 500 if said == "MiB" else 1 << 20)
     outcomes: list[Outcome] = list(watch(Faulty(tmp_path / "target", FAULTS[said]), "faulty", 0, 5, 60.0))

@@ -20,10 +20,10 @@ from tests.fuzz.targets import Target
 
 from abair_pl.errors import AbairError
 
-LIMIT_S = 5.0
-"""Of a processor's time, so that what else the machine does makes no finding."""
+LIMIT_S = 30.0
+"""Of a processor's time, so that what else the machine does makes no finding; some processors are slow."""
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """On the clock, for what waits without working."""
 
 LIMIT_MIB = 600
