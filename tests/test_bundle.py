@@ -38,6 +38,12 @@ DAMAGED: dict[str, str | dict[str, Any]] = {
     "a digest of the estimator that is no text": {"estimator_sha256": []},
     "a temperature that is no number": {"calibration": {"temperature": True}},
     "a temperature beyond numbers": {"calibration": {"temperature": 10**400}},
+    "a bias of another length": {"calibration": {"bias": [1.0, 2.0]}},
+    "a bias by label": {"calibration": {"bias": {"clean": 1.0}}},
+    "a bias that is no list": {"calibration": {"bias": None}},
+    "a bias of switches": {"calibration": {"bias": [True, True, True, True, True, True]}},
+    "a bias of texts": {"calibration": {"bias": ["1", "1", "1", "1", "1", "1"]}},
+    "a bias beyond numbers of the network": {"calibration": {"bias": [1e39, 0.0, 0.0, 0.0, 0.0, 0.0]}},
     "a provenance that is a list": {"provenance": []},
     "a phase of another type": {"provenance": {"pretrain": 3}},
     "a preset that is no name": {"preset": 3},
@@ -177,9 +183,17 @@ def test_a_missing_adapter_file_is_a_bundle_error_when_a_target_is_checked(bundl
 
 def test_another_version_is_named_whatever_it_holds(bundle_copy: Path) -> None:
     file = bundle_copy / "config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 3, "an_idea_of_version_3": True}))
-    with pytest.raises(BundleError, match=r"config.json has version 3, expected 2: it was written by another version"):
+    file.write_text(json.dumps({**json.loads(file.read_text()), "version": 4, "an_idea_of_version_4": True}))
+    with pytest.raises(BundleError, match=r"config.json has version 4, expected 3: it was written by another version"):
         Bundle.open(bundle_copy)
+
+
+def test_a_bundle_of_before_biases_is_read(bundle: Bundle, bundle_copy: Path) -> None:
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    del values["calibration"]["bias"]
+    file.write_text(json.dumps({**values, "version": 2}))
+    assert Bundle.open(bundle_copy).config == bundle.config
 
 
 @pytest.mark.parametrize("name", ["backbone.safetensors", "estimator.safetensors"])

@@ -60,7 +60,7 @@ def test_table_gives_the_blends() -> None:
 
 
 def test_format_of_bundles() -> None:
-    assert f"Its format is {FORMAT_VERSION};" in PAGE
+    assert f"Its format is {FORMAT_VERSION}." in PAGE
 
 
 def test_links_lead_to_files() -> None:

@@ -113,8 +113,11 @@ def test_what_the_driver_repeats_is_what_the_package_has(part: Callable[[str], A
 
 def test_what_ships_and_its_log_are_of_these_settings(part: Callable[[str], Any], tmp_path: Path) -> None:
     steps = {phase.name: phase.steps for phase in part("phases").phases(tmp_path / "out", RECIPE, 1.0)}
-    made = json.loads((ROOT / "src" / "abair_pl" / "weights" / "config.json").read_text())["provenance"]
-    assert {name: facts["steps"] for name, facts in made.items()} == steps
+    config = json.loads((ROOT / "src" / "abair_pl" / "weights" / "config.json").read_text())
+    assert {name: facts["steps"] for name, facts in config["provenance"].items()} == steps
+    chosen = yaml.safe_load((RECIPE / "estimator.yaml").read_text())["model"]["init_args"]
+    assert config["calibration"]["sharpness"] == chosen["sharpness"]
+    assert config["calibration"]["bias"] == [chosen["bias"].get(name, 0.0) for name in ("clean", *config["estimated"])]
     with (ROOT / "docs" / "weights" / "training-log.csv").open() as stream:
         logged = {row["phase"]: int(row["step"]) + 1 for row in csv.DictReader(stream)}
     assert logged == steps
@@ -308,6 +311,16 @@ def test_an_output_of_others_is_refused(
     assert faked.commands == []
 
 
+def test_a_bias_of_what_is_not_trained_is_told_before_training(
+    part: Callable[[str], Any], data: Path, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (toy / "estimator.yaml").read_text()
+    (toy / "estimator.yaml").write_text(re.sub(r"bias: .*", "bias: {clean: 1.0, low_light: 2.0}", text))
+    assert part("").main(["--data", str(data), "--recipe", str(toy), "--output", str(tmp_path / "out")]) == 2
+    assert "estimator.yaml has a bias of low_light; expected one of clean, noise" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "shards").exists()
+
+
 def test_wrong_input_is_one_line(
     part: Callable[[str], Any], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -365,13 +378,22 @@ def test_the_log_is_that_of_all_runs_of_a_phase(part: Callable[[str], Any], tmp_
         assert next(csv.reader(stream)) == ["phase", "step", "train/loss", "val/psnr"]
 
 
-def _log(part: Callable[[str], Any], folder: Path, losses: dict[str, list[float]], steps: dict[str, int]) -> Path:
+def _log(
+    part: Callable[[str], Any],
+    folder: Path,
+    losses: dict[str, list[float]],
+    steps: dict[str, int],
+    precisions: dict[str, str] | None = None,
+) -> Path:
     folder.mkdir()
     rows = {
         phase: {step: {"train/loss": repr(loss)} for step, loss in enumerate(values)}
         for phase, values in losses.items()
     }
-    part("log").write_log(folder, rows, {"phases": {phase: {"steps": count} for phase, count in steps.items()}})
+    facts: dict[str, dict[str, Any]] = {phase: {"steps": count} for phase, count in steps.items()}
+    for phase, precision in (precisions or {}).items():
+        facts[phase]["precision"] = precision
+    part("log").write_log(folder, rows, {"phases": facts})
     return folder / "training-log.csv"
 
 
@@ -408,6 +430,43 @@ def test_logs_are_compared_over_the_steps_that_both_have(
     assert part("").main(["--output", str(nothing.parent), "--compare", str(committed)]) == 1
     assert part("").main(["--output", str(tmp_path / "none"), "--compare", str(committed)]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+def test_logs_of_other_precisions_are_not_compared(
+    part: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    losses, steps = {"pretrain": [0.5], "adapter/rain": [0.2]}, {"pretrain": 1, "adapter/rain": 1}
+    half, full = "bf16-mixed", "32-true"
+    committed = _log(part, tmp_path / "committed", losses, steps, {"pretrain": half, "adapter/rain": half})
+
+    def said_of(name: str, precisions: dict[str, str], first: float = 0.5) -> tuple[int, str]:
+        log = _log(part, tmp_path / name, {**losses, "pretrain": [first]}, steps, precisions)
+        status = part("").main(["--output", str(log.parent), "--compare", str(committed)])
+        return status, capsys.readouterr().out
+
+    status, said = said_of("same", {"pretrain": half, "adapter/rain": half})
+    assert (status, said.count("agree to")) == (0, 2)
+    status, said = said_of("one", {"pretrain": half, "adapter/rain": full})
+    assert (status, said.count("agree to")) == (0, 1)
+    assert "adapter/rain: not compared, as adapter/rain was trained in 32-true here, in bf16-mixed there" in said
+    status, said = said_of("all", {"pretrain": full, "adapter/rain": full})
+    assert (status, said.count("agree to")) == (1, 0)
+    assert "adapter/rain: not compared, as pretrain was trained in 32-true here" in said
+    assert "nothing could be compared; expected phases of as many steps in the same precision" in said
+    status, said = said_of("unfinished", {}, first=0.6)
+    assert status == 1
+    assert "pretrain: 1 of 1 logged losses up to step 0 differ" in said
+    assert "pretrain: it has not ended, and its precision is not known" in said
+
+
+@pytest.mark.parametrize("facts", ["[]", '{"phases": []}', '{"phases": {"pretrain": 3}}'])
+def test_a_log_without_facts_is_no_log(
+    facts: str, part: Callable[[str], Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = _log(part, tmp_path / "log", {"pretrain": [0.5]}, {"pretrain": 1})
+    (log.parent / "training.json").write_text(facts)
+    assert part("").main(["--output", str(log.parent), "--compare", str(log)]) == 1
+    assert "training.json has no facts by phase; expected those" in capsys.readouterr().err
 
 
 def test_a_part_of_the_budget_logs_the_start_of_the_whole(

@@ -113,6 +113,11 @@ def compare(log: Path, other: Path) -> int:
         first = apart[0]
         found, expected = mine[phase][first], theirs[phase][first]
         print(f"{phase}: {len(apart)} of {last} differ, first at step {first}: {found!r} here, {expected!r} in {other}")
+        if "precision" not in facts.get(phase, {}):
+            print(f"{phase}: it has not ended, and its precision is not known; another one differs")
+    if not compared:
+        print("nothing could be compared; expected phases of as many steps in the same precision: on a CPU, bf16-mixed")
+        print("takes instructions for bfloat16 (abair-pl doctor says whether this one has them)")
     return int(differing > 0 or compared == 0)
 
 
@@ -131,7 +136,13 @@ def _losses(log: Path) -> dict[str, dict[int, float]]:
 
 def _facts(log: Path) -> dict[str, dict[str, Any]]:
     """Steps, and more, by phase, as told beside a log."""
-    return dict(json.loads((log.parent / FACTS_NAME).read_text()).get("phases", {}))
+    file = log.parent / FACTS_NAME
+    values = json.loads(file.read_text())
+    phases = values.get("phases", {}) if isinstance(values, dict) else None
+    if not (isinstance(phases, dict) and all(isinstance(known, dict) for known in phases.values())):
+        message = f"{file} has no facts by phase; expected those that are written beside a training log"
+        raise ValueError(message)
+    return phases
 
 
 def _unequal(phase: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:

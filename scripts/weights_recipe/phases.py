@@ -67,6 +67,7 @@ def phases(output: Path, recipe: Path, budget: float) -> list[Phase]:
     """All phases in their order; those after phase I lie in a folder of the budget, as they depend on its result."""
     stage = output / f"budget-{budget:g}"
     backbone, adapters = output / "pretrain" / "bundle", stage / "adapters" / "bundle"
+    _check_biases(recipe)
 
     def phase(kind: str, root: Path, start: Path | None, saved: Path, degradation: str = "") -> Phase:
         text = (recipe / f"{kind}.yaml").read_text()
@@ -99,6 +100,16 @@ def degradations(recipe: Path) -> list[str]:
         message = f"{recipe / 'pretrain.yaml'} has no line degradations: [NAME, ...]; expected one"
         raise RecipeError(message)
     return [name.strip() for name in match[1].split(",")]
+
+
+def _check_biases(recipe: Path) -> None:
+    """Or phase III would find out after hours."""
+    match = re.search(r"^ *bias: *\{(.*)\}", (recipe / "estimator.yaml").read_text(), re.MULTILINE)
+    labels = ["clean", *degradations(recipe)]
+    for name in re.findall(r"(\w+) *:", match[1]) if match else ():
+        if name not in labels:
+            message = f"{recipe / 'estimator.yaml'} has a bias of {name}; expected one of {', '.join(labels)}"
+            raise RecipeError(message)
 
 
 def _number(text: str, key: str, file: Path) -> int:

@@ -19,7 +19,10 @@ from abair_pl.models.calibration import Calibration
 from abair_pl.models.presets import BackboneConfig
 from abair_pl.plain_json import read_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+_BEFORE_BIASES = 2
+"""The same but for the bias of the calibration, which it has not."""
+
 MAX_PARTS = 64
 """Adapters, and degradations, of a bundle."""
 
@@ -99,8 +102,8 @@ def read_config(path: Path) -> BundleConfig:
         raise BundleError(message)
     try:
         values = read_json(file)
-        if values["version"] == FORMAT_VERSION:
-            return _parsed(values)
+        if values["version"] in (_BEFORE_BIASES, FORMAT_VERSION):
+            return _parsed({**values, "version": FORMAT_VERSION})
     except BundleError as error:  # of an adapter method
         message = f"{file}: {reason(error)}"
         raise BundleError(message) from error
@@ -175,21 +178,20 @@ def _check_types(values: Mapping[str, Any]) -> None:
             type(value) in (int, float) or (key, value) == ("threshold", None)
             for key, value in calibration.items()
             if key != "bias"
-        )
-        and _biases(calibration.get("bias", []), len(values["estimated"]) + 1),
+        ),
     }
     for name, right in checks.items():
         if not right:
             message = f"{name} is {json.dumps(values[name])[:60]}, which is of another type"
             raise ValueError(message)
+    bias, classes = calibration.get("bias", []), len(values["estimated"]) + 1
+    if not (isinstance(bias, list) and len(bias) in (0, classes) and all(type(each) in (int, float) for each in bias)):
+        message = f"the bias of the calibration is {json.dumps(bias)[:60]}, not {classes} numbers, or none"
+        raise ValueError(message)
     for name in ("degradations", "adapters"):
         if len(values[name]) > MAX_PARTS:
             message = f"there are {len(values[name])} {name}, more than {MAX_PARTS}"
             raise ValueError(message)
-
-
-def _biases(value: Any, classes: int) -> bool:
-    return isinstance(value, list) and len(value) in (0, classes) and all(type(bias) in (int, float) for bias in value)
 
 
 def _texts(value: Any) -> bool:

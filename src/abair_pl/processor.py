@@ -19,7 +19,7 @@ def processor_flags() -> set[str]:
 
 
 def has_bf16() -> bool:
-    """Whether it has instructions for bfloat16, which others emulate many times slower than float32."""
+    """Whether it tells of instructions for bfloat16; those without emulate it, which can be many times slower."""
     return bool(_BF16 & processor_flags())
 
 

@@ -136,8 +136,9 @@ class Abair(BundleOnHub):
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1].
-            blend: ``soft``, the sharpened probabilities (:meth:`~abair_pl.models.calibration.Calibration.sharpened`),
-                ``one_hot``, ``sum``, ``average``, ``none`` for the plain backbone, or the name of an adapter.
+            blend: ``soft``, the sharpened probabilities, none where clean is the likeliest
+                (:meth:`~abair_pl.models.calibration.Calibration.weights`), ``one_hot``, ``sum``, ``average``, ``none``
+                for the plain backbone, or the name of an adapter.
 
         Returns:
             ``(B, K)``, and ``(B,)`` bool, whether the estimator finds the damage unlike any adapter; False where it is

@@ -123,7 +123,7 @@ def test_precision_of_a_gpu(
     [
         ("32-true", False, "ok", "32-true"),
         ("bf16-mixed", True, "ok", "bf16-mixed"),
-        ("bf16-mixed", False, "ok", "32-true instead of bf16-mixed, which this CPU only emulates"),
+        ("bf16-mixed", False, "ok", "32-true instead of bf16-mixed, for which this CPU has no instructions"),
         ("16-mixed", False, "problem", "trainer.precision is 16-mixed, which CPUs do not train in"),
     ],
 )

@@ -125,9 +125,11 @@ def test_a_bias_moves_a_class_by_as_much_whatever_the_temperature() -> None:
         assert Calibration(temperature).probabilities(logits).argmax(dim=1).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("bias", [math.nan, math.inf])
+@pytest.mark.parametrize("bias", [math.nan, math.inf, 1e39, -101.0])
 def test_an_impossible_bias_is_refused(bias: float) -> None:
-    with pytest.raises(InputError, match=r"the bias is \[0.0, .*\]; expected finite numbers, or none as in the paper"):
+    with pytest.raises(
+        InputError, match=r"the bias is \[0.0, .*\]; expected numbers from -100 to 100, or none as in the paper"
+    ):
         Calibration(bias=(0.0, bias))
 
 

@@ -69,6 +69,20 @@ def test_restoration_through_the_blend_adds_its_share(
     torch.testing.assert_close(result.loss, result.parts["classification"] + 0.5 * expected)
 
 
+def test_what_is_wrongly_called_clean_has_a_gradient_through_the_blend(
+    make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch]
+) -> None:
+    module, batch = make_module(restoration_weight=1.0).eval(), make_batch([1, 2])
+    last = module.estimator.classify[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias[0] = module.estimator(batch.degraded).max() + 1.0
+        assert module.estimator(batch.degraded).argmax(dim=1).eq(0).all()
+    module.training_result(batch).parts["restoration"].backward()
+    assert last.weight.grad is not None
+    assert last.weight.grad.any()
+
+
 @pytest.mark.parametrize("blend", ["soft", "one_hot"])
 def test_images_are_restored_by_the_blend_of_their_calibrated_probabilities(
     make_module: Callable[..., EstimatorModule], make_batch: Callable[..., RestorationBatch], blend: str

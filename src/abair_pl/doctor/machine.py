@@ -38,7 +38,7 @@ def check_machine(plan: Plan | None = None, elsewhere: bool = False) -> Section:
         Line("memory", f"{memory / GIB:.1f} GiB"),
         *(Line(f"GPU {index}", _described(gpu)) for index, gpu in enumerate(gpus)),
         *([] if gpus else [Line("GPU", "none")]),
-        Line("bf16 on the CPU", "in hardware" if in_hardware else "emulated, slow"),
+        Line("bf16 on the CPU", "in hardware" if in_hardware else "no instructions found, emulated"),
         Line("backends", connected),
     ]
     if plan is not None and elsewhere:
@@ -134,7 +134,7 @@ def _precision_line(plan: Plan, gpus: list[dict[str, Any]], in_hardware: bool) -
         text = f"trainer.precision is {plan.precision}, which CPUs do not train in"
         return Line("precision", text, "problem", "set it to bf16-mixed or 32-true")
     if plan.accelerator == "cpu" and plan.precision == "bf16-mixed" and not in_hardware:
-        return Line("precision", "32-true instead of bf16-mixed, which this CPU only emulates", "ok")
+        return Line("precision", "32-true instead of bf16-mixed, for which this CPU has no instructions", "ok")
     return Line("precision", plan.precision, "ok")
 
 

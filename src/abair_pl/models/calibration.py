@@ -12,6 +12,7 @@ from abair_pl.models.weights import blend_weights
 ACCEPTED_SHARE = 0.99
 """Share of the validation images that are not called unknown."""
 
+_LARGEST_BIAS = 100.0
 _SHARPEST, _FLATTEST = 0.05, 20.0
 _BISECTIONS = 60
 
@@ -30,8 +31,8 @@ class Calibration:
             and neither fitted nor seen by what is fitted.
 
     Raises:
-        InputError: The temperature is not a positive number, the threshold or a bias not a finite one, or the
-            sharpness below 1.
+        InputError: The temperature is not a positive number, the threshold not a finite one, the sharpness below 1, or
+            a bias not in [-100, 100].
     """
 
     temperature: float = 1.0
@@ -49,8 +50,8 @@ class Calibration:
         if not (math.isfinite(self.sharpness) and self.sharpness >= 1):
             message = f"the sharpness is {self.sharpness}; expected 1, as in the paper, or more"
             raise InputError(message)
-        if not all(map(math.isfinite, self.bias)):
-            message = f"the bias is {list(self.bias)}; expected finite numbers, or none as in the paper"
+        if not all(abs(value) <= _LARGEST_BIAS for value in self.bias):
+            message = f"the bias is {list(self.bias)}; expected numbers from -100 to 100, or none as in the paper"
             raise InputError(message)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ class Calibration:
         """Adapter weights for each image, see :func:`~abair_pl.models.weights.blend_weights`; ``soft`` ones sharpened.
 
         By either blend an image that is called clean stays as it is: a few hundredths of an adapter for tone would
-        change all of it.
+        change all of it. The paper's SW makes no such exception.
 
         Args:
             probabilities: ``(B, K + 1)``, clean first; rows sum to 1.

@@ -17,7 +17,7 @@ from abair_pl.bundle_config import BundleConfig
 from abair_pl.bundle_estimator import estimator_to_train
 from abair_pl.errors import InputError, unknown_name
 from abair_pl.models.calibration import Calibration, fit_calibration
-from abair_pl.models.weights import keep_clean
+from abair_pl.models.weights import blend_weights, keep_clean
 from abair_pl.modules.base import RestorationModule, StepResult
 from abair_pl.modules.guard import GuardConfig
 from abair_pl.modules.logits import GatheredLogits
@@ -41,7 +41,8 @@ class EstimatorModule(RestorationModule):
             paper, saves the restoration in training.
         sharpness: The power of the probabilities in ``soft``, at least 1 (the paper's); the bundle keeps it, see
             :class:`~abair_pl.models.calibration.Calibration`. That of ``init_from`` if left out.
-        bias: Added to the logits, by label such as ``{clean: 0.5}``; kept and left out like ``sharpness``.
+        bias: Added to the logits, by label such as ``{clean: 0.5}``, where images are named and restored; training and
+            the fit of the calibration do without. Kept and left out like ``sharpness``; ``{}`` takes it away.
         optimization: How weights are trained.
         guard: What is done about steps that go wrong.
 
@@ -101,11 +102,10 @@ class EstimatorModule(RestorationModule):
 
     def restore(self, degraded: Tensor) -> Tensor:
         probabilities = self.calibration.probabilities(self.estimator(degraded))
-        return self.blended(degraded, probabilities)
+        return self.blended(degraded, self.calibration.weights(probabilities, self.blend))
 
-    def blended(self, degraded: Tensor, probabilities: Tensor) -> Tensor:
-        """Restored images ``(B, 3, H, W)`` by the mixtures of ``(B, K + 1)`` probabilities."""
-        weights = self.calibration.weights(probabilities, self.blend)
+    def blended(self, degraded: Tensor, weights: Tensor) -> Tensor:
+        """Restored images ``(B, 3, H, W)`` by the mixtures of ``(B, K)`` weights."""
         return keep_clean(degraded, self.restorer(degraded, weights), weights)
 
     def training_result(self, batch: RestorationBatch) -> StepResult:
@@ -116,7 +116,9 @@ class EstimatorModule(RestorationModule):
         parts = {"classification": classification, "accuracy": correct}
         if self.restoration_weight == 0:
             return StepResult(classification, parts)
-        restored = self.blended(batch.degraded, logits.softmax(dim=1))
+        probabilities = self.calibration.sharpened(logits.softmax(dim=1))
+        weights = blend_weights(probabilities, self.blend)  # of what is called clean, too, or it would have no gradient
+        restored = self.blended(batch.degraded, weights)
         parts["restoration"] = F.l1_loss(restored.float(), batch.clean)
         return StepResult(classification + self.restoration_weight * parts["restoration"], parts)
 
@@ -144,18 +146,19 @@ class EstimatorModule(RestorationModule):
         self.log_estimates("test", *self.gathered.compute())
 
     def log_estimates(self, stage: str, logits: Tensor, labels: Tensor) -> None:
-        """Log ``<stage>/accuracy``, and the expected calibration error before and after the temperature.
+        """Log ``<stage>/accuracy``, and the expected calibration error before and after the temperature, without bias.
 
         Args:
             stage: ``val`` or ``test``.
             logits: ``(N, K + 1)`` of all ranks.
             labels: ``(N,)`` int64.
         """
+        fitted = replace(self.calibration, bias=())
         errors = {
             name: multiclass_calibration_error(
                 calibration.probabilities(logits), labels, logits.shape[1], _CALIBRATION_BINS
             )
-            for name, calibration in (("calibration_error_raw", Calibration()), ("calibration_error", self.calibration))
+            for name, calibration in (("calibration_error_raw", Calibration()), ("calibration_error", fitted))
         }
         self.log(f"{stage}/accuracy", self.accuracy.compute(), prog_bar=stage == "val", rank_zero_only=True)
         self.log_dict({f"{stage}/{name}": value for name, value in errors.items()}, rank_zero_only=True)

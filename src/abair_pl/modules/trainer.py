@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 import lightning as L
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.plugins.precision import Precision
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 from lightning.pytorch.utilities import rank_zero_info
 
@@ -38,8 +38,9 @@ class PhaseTrainer(L.Trainer):
         super().__init__(*arguments, **options)
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
-        if isinstance(self.accelerator, CPUAccelerator) and self.precision == "bf16-mixed" and not has_bf16():
-            rank_zero_info("this CPU only emulates bfloat16, which is far slower: going on in 32-true instead")
+        mixed = type(self.strategy.precision_plugin) is MixedPrecision and self.precision == "bf16-mixed"
+        if mixed and isinstance(self.accelerator, CPUAccelerator) and not has_bf16():
+            rank_zero_info("this CPU has no instructions for bfloat16, as far as it tells: going on in 32-true instead")
             self.strategy.precision_plugin = Precision()
         self._signal_connector = _NoSignals(self)
 
