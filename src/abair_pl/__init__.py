@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from abair_pl.restore import Abair
     from abair_pl.result import Result
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 __all__ = ["Abair", "Result", "__version__"]
 
 
