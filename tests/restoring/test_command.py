@@ -98,7 +98,7 @@ def test_that_a_photograph_is_found_clean_is_told(
     says_clean = save_estimator(tmp_path / "bundle", bundle, estimator, {}).path
     for blend, told in (("soft", True), ("one_hot", True), ("rain", False), ("none", False)):
         assert restore_files([source], tmp_path / blend, says_clean, blend=blend, device="cpu") == 0
-        assert ("it is found clean and stays nearly as it is; --blend NAME" in capsys.readouterr().err) == told
+        assert ("it is found clean and stays as it is; --blend ADAPTER" in capsys.readouterr().err) == told
 
 
 def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:

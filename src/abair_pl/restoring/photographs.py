@@ -124,7 +124,8 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
     weights = {name: round(weight, 4) for name, weight in result.weights.items()}
     clean = 1.0 - sum(result.weights.values())
     if settings.weights is None and settings.blend in BLIND_BLENDS and clean > 0.5:
-        told = "it is found clean and stays nearly as it is; --blend NAME restores it by that adapter"
+        nearly = "nearly " if any(weights.values()) else ""
+        told = f"it is found clean and stays {nearly}as it is; --blend ADAPTER restores it all the same"
         notes = (*notes, told)
     megapixels = photograph.pixels[0].numel() / 1e6
     return Outcome(job, weights, result.unknown, time.perf_counter() - start, megapixels, notes)
