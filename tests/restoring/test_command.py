@@ -101,6 +101,18 @@ def test_that_a_photograph_is_found_clean_is_told(
         assert ("it is found clean and stays as it is; --blend ADAPTER" in capsys.readouterr().err) == told
 
 
+def test_what_is_found_clean_is_no_guess(
+    folder: Path, strange: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads((strange / "config.json").read_text())
+    values["calibration"]["bias"] = [100.0] + [0.0] * len(values["estimated"])
+    (strange / "config.json").write_text(json.dumps(values))
+    assert restore_files([folder / "photo-0.png"], tmp_path, strange, device="cpu") == 0
+    said = capsys.readouterr().err
+    assert "it is found clean and stays as it is" in said
+    assert "unlike any adapter" not in said
+
+
 def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:
     source = folder / "glass.png"
     photograph = Image.open(folder / "photo-0.png").convert("RGBA")
