@@ -44,6 +44,19 @@ def test_a_scratch_directory_lies_beside_its_path_and_goes_whatever_happens(tmp_
 
 
 @KINDS
+def test_what_a_library_made_for_its_owner_alone_is_readable_by_the_group(make: Make, tmp_path: Path) -> None:
+    """As files of safetensors; a cluster's users share bundles."""
+    made, plain, path = tmp_path / "made", tmp_path / "plain", tmp_path / "name"
+    make(made, "new")
+    plain.touch()
+    file = made / "inside" / "file" if made.is_dir() else made
+    file.chmod(0o700)
+    with replacing(made, path):
+        shared = path / file.relative_to(made)
+        assert shared.stat().st_mode == 0o100700 | (plain.stat().st_mode & 0o444)
+
+
+@KINDS
 @pytest.mark.parametrize("before", [None, "old"])
 def test_a_name_is_given_in_the_block_and_kept_after_it(make: Make, before: str | None, tmp_path: Path) -> None:
     made, path = tmp_path / "made", tmp_path / "name"

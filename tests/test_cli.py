@@ -99,6 +99,14 @@ def test_unknown_option(capfd: pytest.CaptureFixture[str], photograph: Path, tmp
     fails_in_one_line(["restore", str(photograph), "--output", str(tmp_path), "--frobnicate", "1"], capfd, "frobnicate")
 
 
+def test_missing_option(capfd: pytest.CaptureFixture[str], photograph: Path) -> None:
+    fails_in_one_line(["restore", str(photograph)], capfd, "are required: --output;", "abair-pl restore --help")
+
+
+def test_missing_input_and_option(capfd: pytest.CaptureFixture[str]) -> None:
+    fails_in_one_line(["restore"], capfd, "are required: input, --output;")
+
+
 def test_missing_bundle(capfd: pytest.CaptureFixture[str], photograph: Path, tmp_path: Path) -> None:
     command = ["restore", str(photograph), "--output", str(tmp_path / "out"), "--bundle", str(tmp_path / "none")]
     fails_in_one_line(command, capfd, "no bundle at", "config.json")

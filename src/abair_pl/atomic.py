@@ -15,6 +15,8 @@ from uuid import uuid4
 _PARTIAL = ".partial"
 _LONGEST_NAME = 255  # in bytes, of file systems
 _SCRATCH = ".scratch-"
+_UMASK = os.umask(0)  # it cannot be read without being set
+os.umask(_UMASK)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -30,7 +32,7 @@ def scratch(path: Path) -> Iterator[Path]:
         folder = _scratch_folder(path)
         while not _hold(folder, stack):
             folder = _scratch_folder(path)
-        folder.chmod(0o755)
+        folder.chmod(0o777 & ~_UMASK)
         try:
             yield folder
         finally:
@@ -88,7 +90,7 @@ def replacing(made: Path, path: Path, keep: bool = False) -> Iterator[None]:
         path: The name.
         keep: What had the name before becomes ``<name>.previous``, instead of an earlier one, and is not removed.
     """
-    _sync(made)
+    _finish(made)
     previous = path.with_name(f"{path.name}.previous") if keep else aside(path)
     replaced = path.exists()
     if replaced:
@@ -197,9 +199,11 @@ def _is_at(file: int, path: Path) -> bool:
     return False
 
 
-def _sync(path: Path) -> None:
+def _finish(path: Path) -> None:
+    """Get files to disk, readable by whom the umask says: safetensors makes its own for their owner alone."""
     for file in (path, *path.rglob("*")):
         if file.is_file():
+            file.chmod(file.stat().st_mode | (0o444 & ~_UMASK))
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
 

@@ -37,6 +37,9 @@ _COMMANDS = {
 _REPEATED = ("config", "override")
 """Options of several values that add up when they are given again, as ``fit`` takes them; of others the last counts."""
 
+_MISSING = "arguments are required: "
+"""How the parser begins its list of what is missing, without the dashes."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
@@ -165,6 +168,7 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
     texts = {entry.arg_name: entry.description for entry in parse_docstring(inspect.getdoc(function) or "").params}
     parameters = inspect.signature(function, eval_str=True).parameters
     positional = [name for name, parameter in parameters.items() if parameter.kind is parameter.POSITIONAL_ONLY]
+    needed = {}
     for name, parameter in parameters.items():
         required = parameter.default is inspect.Parameter.empty
         option = f"--{name.rstrip('_').replace('_', '-')}"
@@ -176,13 +180,16 @@ def _call(program: str, function: Callable[..., Any], arguments: list[str]) -> i
             action = "extend" if name in _REPEATED else "store"
             parser.add_argument(name if required else option, nargs="+", type=item, help=texts[name], action=action)
         elif required:
+            needed[name] = option
             parser.add_argument(option, dest=name, type=parameter.annotation, required=True, help=texts[name])
         else:
             parser.add_argument(option, type=parameter.annotation, default=parameter.default, help=texts[name])
     try:
         values = parser.parse_args(arguments).as_dict()
     except (ArgumentError, argparse.ArgumentError) as error:
-        message = f"{one_line(str(error))}; see: {program} --help"
+        said, missing, names = one_line(str(error)).partition(_MISSING)
+        listed = ", ".join(needed.get(name, name) for name in names.split(", "))
+        message = f"{said}{missing}{listed}; see: {program} --help"
         raise InputError(message) from error
     status = function(*[values.pop(name) for name in positional], **values)
     return status if isinstance(status, int) else 0

@@ -17,14 +17,18 @@ class Result:
         weights: The weight of each adapter by name.
         labels: ``(H, W)`` int64, the degradation that the segmentation head sees at each pixel, 0 is clean; None where
             they were not asked for.
-        unknown: The estimator finds the damage unlike any adapter, so that its weights are a guess; False where it was
-            not asked.
+        unknown: The estimator finds the damage unlike any adapter; False where it was not asked.
     """
 
     restored: Tensor
     weights: dict[str, float]
     labels: Tensor | None
     unknown: bool = False
+
+    @property
+    def is_guess(self) -> bool:
+        """The weights are a guess: the damage is unlike any adapter, and the image was not found clean."""
+        return self.unknown and any(self.weights.values())
 
     @property
     def image(self) -> Image.Image:

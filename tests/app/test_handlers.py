@@ -18,7 +18,7 @@ def opened(photograph: Path) -> Photograph:
 def test_what_is_found_is_what_restore_finds(model: Abair, opened: Photograph) -> None:
     finding, expected = find(model, opened), model.restore(opened.pixels)
     assert finding.weights == expected.weights
-    assert finding.words == in_words(expected.weights, unknown=False)
+    assert finding.words == in_words(expected.weights, guess=False)
     assert finding.labels is not None
     assert finding.labels.shape == opened.pixels.shape[1:]
     assert torch.equal(finding.restored, expected.restored)
@@ -115,5 +115,5 @@ def test_weights_have_to_be_numbers(model: Abair, opened: Photograph) -> None:
     ],
 )
 def test_words(weights: dict[str, float], words: str) -> None:
-    assert in_words(weights, unknown=False).replace("\N{NO-BREAK SPACE}", " ") == words
-    assert in_words(weights, unknown=True) == UNKNOWN
+    assert in_words(weights, guess=False).replace("\N{NO-BREAK SPACE}", " ") == words
+    assert in_words(weights, guess=True) == UNKNOWN

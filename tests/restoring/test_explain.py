@@ -61,6 +61,21 @@ def test_adapters_beyond_the_labels_and_no_adapters_are_shown(tmp_path: Path) ->
         assert (tmp_path / "sheet.png").exists()
 
 
+def test_a_guess_is_told_but_not_of_what_is_found_clean(tmp_path: Path) -> None:
+    image = torch.rand(3, 9, 9)
+    for name, weight, unknown in (
+        ("known", 0.5, False),
+        ("guess", 0.5, True),
+        ("clean", 0.0, True),
+        ("none", 0.0, False),
+    ):
+        found = result(image, weights={"rain": weight}, unknown=unknown)
+        write_sheet(image, found, LABELS, tmp_path / name)
+    known, guess, clean, none = ((tmp_path / name).read_bytes() for name in ("known", "guess", "clean", "none"))
+    assert known != guess
+    assert clean == none
+
+
 def test_a_sheet_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "sheet.png").mkdir()
     with pytest.raises(AbairError, match=r"cannot write .*sheet.png \(Is a directory\)"):

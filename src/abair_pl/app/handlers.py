@@ -72,7 +72,7 @@ def read_upload(path: Path, limits: Limits) -> Photograph:
 def find(model: Abair, photograph: Photograph) -> Finding:
     """Estimate the weights of a photograph and restore it by them; the estimator runs here alone."""
     result = model.restore(photograph.pixels)
-    return Finding(result.weights, in_words(result.weights, result.unknown), result.labels, result.restored)
+    return Finding(result.weights, in_words(result.weights, result.is_guess), result.labels, result.restored)
 
 
 def restore_by(model: Abair, photograph: Photograph, weights: Mapping[str, float]) -> Tensor:
@@ -102,18 +102,18 @@ def at_strength(photograph: Photograph, restored: Tensor, strength: float) -> Ph
     return replace(photograph, pixels=torch.lerp(photograph.pixels, restored, strength))
 
 
-def in_words(weights: Mapping[str, float], unknown: bool) -> str:
+def in_words(weights: Mapping[str, float], guess: bool) -> str:
     """What the estimator found, such as "rain 71 %, clean 15 %, blur 12 %".
 
     Args:
         weights: Of each adapter, as ``soft`` gives them; what they lack to 1 is clean.
-        unknown: The damage is unlike any adapter.
+        guess: The damage is unlike any adapter, so that the weights are a guess.
 
     Examples:
-        >>> in_words({"rain": 0.01, "low_light": 0.02}, unknown=False)
+        >>> in_words({"rain": 0.01, "low_light": 0.02}, guess=False)
         'clean'
     """
-    if unknown:
+    if guess:
         return UNKNOWN
     shares = {**weights, "clean": 1.0 - sum(weights.values())}
     told = sorted((name for name in shares if shares[name] >= _LEAST_SHARE), key=lambda name: -shares[name])

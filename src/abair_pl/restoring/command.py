@@ -123,7 +123,7 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
         return
     for note in outcome.notes:
         sys.stderr.write(f"abair-pl: note: {job.source}: {note}\n")
-    if outcome.unknown and any(outcome.weights.values()):  # what is found clean is left as it is
+    if outcome.guess:
         message = f"{job.source}: its damage is unlike any adapter; weights are a guess"
         sys.stderr.write(f"abair-pl: warning: {message}\n")
     if as_json:

@@ -35,7 +35,7 @@ def write_sheet(before: Tensor, result: Result, labels: Sequence[str], path: Pat
     size = _fitted(whole.size)
     cells = [("before", _reduced(whole, size)), ("after", _reduced(to_8bit(result.restored), size))]
     cells.append(
-        ("weights: a guess, unlike any adapter" if result.unknown else "weights", _bars(result.weights, labels))
+        ("weights: a guess, unlike any adapter" if result.is_guess else "weights", _bars(result.weights, labels))
     )
     if result.labels is not None:
         cells.append(

@@ -63,6 +63,7 @@ class Outcome:
         job: What was to be done.
         weights: The weight of each adapter by name.
         unknown: Its damage is unlike any adapter.
+        guess: So that its weights are a guess.
         seconds: From file to file.
         megapixels: Of the photograph.
         notes: What the user should know.
@@ -72,6 +73,7 @@ class Outcome:
     job: Job
     weights: dict[str, float] = field(default_factory=dict)
     unknown: bool = False
+    guess: bool = False
     seconds: float = 0.0
     megapixels: float = 0.0
     notes: tuple[str, ...] = ()
@@ -128,7 +130,8 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
         told = f"it is found clean and stays {nearly}as it is; --blend ADAPTER restores it all the same"
         notes = (*notes, told)
     megapixels = photograph.pixels[0].numel() / 1e6
-    return Outcome(job, weights, result.unknown, time.perf_counter() - start, megapixels, notes)
+    seconds = time.perf_counter() - start
+    return Outcome(job, weights, result.unknown, result.is_guess, seconds, megapixels, notes)
 
 
 def _read(source: Path) -> Photograph:
