@@ -120,7 +120,10 @@ def read_config(path: Path) -> BundleConfig:
 
 def _missing(path: Path) -> BundleError:
     previous = path.with_name(f"{path.name}.previous")
-    remedy = "make one by the three phases (README, Train): abair-pl fit --config configs/pretrain.yaml"
+    remedy = (
+        "give the folder of one, or no --bundle for the one that ships, or make one by the three phases "
+        "(README, Train): abair-pl fit --config configs/pretrain.yaml"
+    )
     if (previous / CONFIG_FILE).exists():
         remedy = f"if its replacement was interrupted, rename {previous}, which it was before, or {remedy}"
     return BundleError(f"no bundle at {path} (no config.json); {remedy}")
