@@ -211,3 +211,14 @@ def strange(bundle_copy: Path) -> Path:
     values = json.loads(file.read_text())
     file.write_text(json.dumps({**values, "calibration": {"temperature": 2.0, "threshold": 1e6}}))
     return bundle_copy
+
+
+@pytest.fixture
+def layered(bundle_copy: Path) -> Path:
+    """A bundle whose estimator finds haze, without haze noise, and without both clean, in any image."""
+    file = bundle_copy / "config.json"
+    values = json.loads(file.read_text())
+    likely = {"clean": 60.0, "haze": 100.0, "noise": 80.0}
+    values["calibration"]["bias"] = [likely.get(label, 0.0) for label in ("clean", *values["estimated"])]
+    file.write_text(json.dumps(values))
+    return bundle_copy

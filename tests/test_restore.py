@@ -1,8 +1,9 @@
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from abair_pl.errors import BundleError, ImageError, InputError
+from abair_pl.images import to_pixels
 from abair_pl.models.calibration import energy_score
 from abair_pl.restore import Abair
 
@@ -77,7 +79,7 @@ def test_what_the_estimator_finds_clean_stays_as_it_is(
 ) -> None:
     model = Abair.from_pretrained(bundle_path, "cpu")
     certain = torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
-    monkeypatch.setattr(model, "estimate", lambda images: (certain, torch.zeros(1, dtype=torch.bool)))
+    monkeypatch.setattr(model, "estimate", lambda images, without=(): (certain, torch.zeros(1, dtype=torch.bool)))
     result = model.restore(photograph, blend)
     assert set(result.weights.values()) == {0.0}
     assert np.array_equal(np.asarray(result.image), np.asarray(photograph))
@@ -89,11 +91,13 @@ def test_pixels_have_what_the_estimator_finds_in_the_image(
 ) -> None:
     model = Abair.from_pretrained(bundle_path, "cpu")
     certain = torch.tensor([[0.0, 0.0, 1.0, 0.0, 0.0, 0.0]])
-    monkeypatch.setattr(model, "estimate", lambda images: (certain, torch.zeros(1, dtype=torch.bool)))
+    monkeypatch.setattr(model, "estimate", lambda images, without=(): (certain, torch.zeros(1, dtype=torch.bool)))
     found, asked = model.restore(photograph, "pixel"), model.restore(photograph, "haze")
     assert found.weights == pytest.approx(asked.weights, abs=1e-4)
     assert (found.restored - asked.restored).abs().max() < 1e-4
-    monkeypatch.setattr(model, "estimate", lambda images: (certain.roll(-2, dims=1), torch.zeros(1, dtype=torch.bool)))
+    monkeypatch.setattr(
+        model, "estimate", lambda images, without=(): (certain.roll(-2, dims=1), torch.zeros(1, dtype=torch.bool))
+    )
     assert np.array_equal(np.asarray(model.restore(photograph, "pixel").image), np.asarray(photograph)), "clean"
 
 
@@ -239,6 +243,59 @@ def test_an_impossible_strength_is_refused(model: Abair, photograph: Image.Image
         model.restore(photograph, strength=strength)
 
 
+@pytest.mark.parametrize("blend", ["soft", "one_hot"])
+def test_passes_restore_what_else_is_found_until_it_is_clean(
+    layered: Path, photograph: Image.Image, blend: str
+) -> None:
+    model = Abair.from_pretrained(layered, device="cpu")
+    first = model.restore(photograph, "haze").restored
+    second = model.restore(first, "noise").restored
+    for passes, restored, names in (
+        (1, first, ["haze"]),
+        (2, second, ["haze", "noise"]),
+        (9, second, ["haze", "noise"]),
+    ):
+        result = model.restore(photograph, blend, passes=passes)
+        torch.testing.assert_close(result.restored, restored, atol=1e-5, rtol=0)
+        assert [max(weights, key=weights.__getitem__) for weights in result.of_passes] == names
+        assert result.weights == result.of_passes[0]
+
+
+def test_strength_counts_once_for_all_passes(layered: Path, photograph: Image.Image) -> None:
+    model, before = Abair.from_pretrained(layered, device="cpu"), to_pixels(photograph)
+    whole, half = (model.restore(photograph, passes=2, strength=strength).restored for strength in (1.0, 0.5))
+    torch.testing.assert_close(half, (before + whole) / 2)
+
+
+def test_what_is_left_out_has_no_probability(layered: Path, photograph: Image.Image) -> None:
+    model = Abair.from_pretrained(layered, device="cpu")
+    image, names = to_pixels(photograph)[None], model.names
+    all_of_them, unknown = model.estimate(image)
+    some, still_unknown = model.estimate(image, without=["haze"])
+    assert all_of_them[0].argmax() == 1 + names.index("haze")
+    assert some[0, 1 + names.index("haze")] == 0.0
+    torch.testing.assert_close(some.sum(dim=1), torch.ones(1))
+    assert some[0].argmax() == 1 + names.index("noise")
+    assert unknown == still_unknown
+    assert model.estimate(image, without=names)[0].tolist() == [[1.0] + [0.0] * len(names)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"passes": 0}, "passes is 0; expected 1 or more"),
+        ({"passes": 2, "blend": "pixel"}, "passes is 2 and the blend is pixel; expected one of one_hot, soft"),
+        ({"passes": 2, "blend": "rain"}, "passes is 2 and the blend is rain; expected"),
+        ({"passes": 2, "weights": {"rain": 1.0}}, "passes is 2 and weights are given; expected"),
+    ],
+)
+def test_passes_that_no_estimator_can_choose_are_refused(
+    model: Abair, photograph: Image.Image, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        model.restore(photograph, **options)
+
+
 @pytest.mark.parametrize("blend", ["soft", "one_hot", "pixel"])
 def test_the_estimator_is_asked_once_for_an_image_of_many_tiles(
     bundle_path: Path, blend: str, monkeypatch: pytest.MonkeyPatch
@@ -246,9 +303,9 @@ def test_the_estimator_is_asked_once_for_an_image_of_many_tiles(
     model = Abair.from_pretrained(bundle_path, "cpu", tile_px=64, overlap_px=16)
     estimate, asked = model.estimate, []
 
-    def listen(images: Tensor) -> tuple[Tensor, Tensor]:
+    def listen(images: Tensor, without: Collection[str] = ()) -> tuple[Tensor, Tensor]:
         asked.append(images)
-        return estimate(images)
+        return estimate(images, without)
 
     monkeypatch.setattr(model, "estimate", listen)
     image = torch.rand(3, 120, 90)

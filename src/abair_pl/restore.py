@@ -1,7 +1,8 @@
 """Restore photographs with a bundle."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -113,11 +114,12 @@ class Abair(BundleOnHub):
         return self._estimator
 
     @torch.inference_mode()
-    def estimate(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def estimate(self, images: Tensor, without: Collection[str] = ()) -> tuple[Tensor, Tensor]:
         """Which degradations images have, by the estimator.
 
         Args:
             images: ``(B, 3, H, W)`` RGB in [0, 1].
+            without: Adapters whose degradations they are known not to have.
 
         Returns:
             Calibrated probabilities ``(B, K + 1)``, clean first, and ``(B,)`` bool, whether the damage is unlike any
@@ -128,10 +130,11 @@ class Abair(BundleOnHub):
         """
         logits = self.estimator()(images.to(self.device))
         calibration = self.bundle.config.calibration
-        return calibration.probabilities(logits), calibration.unknown(logits)
+        excluded = torch.tensor([False, *(name in without for name in self.names)], device=self.device)
+        return calibration.probabilities(logits.masked_fill(excluded, -torch.inf)), calibration.unknown(logits)
 
     @torch.inference_mode()
-    def weights(self, images: Tensor, blend: str = "soft") -> tuple[Tensor, Tensor]:
+    def weights(self, images: Tensor, blend: str = "soft", without: Collection[str] = ()) -> tuple[Tensor, Tensor]:
         """The weights of the adapters for each image.
 
         Args:
@@ -139,6 +142,7 @@ class Abair(BundleOnHub):
             blend: ``soft``, the sharpened probabilities, none where clean is the likeliest
                 (:meth:`~abair_pl.models.calibration.Calibration.weights`), ``one_hot``, ``sum``, ``average``, ``none``
                 for the plain backbone, or the name of an adapter.
+            without: Adapters that ``soft`` and ``one_hot`` do not choose.
 
         Returns:
             ``(B, K)``, and ``(B,)`` bool, whether the estimator finds the damage unlike any adapter; False where it is
@@ -149,7 +153,7 @@ class Abair(BundleOnHub):
         """
         not_asked = torch.zeros(len(images), dtype=torch.bool, device=self.device)
         if blend in ESTIMATED_BLENDS:
-            probabilities, unknown = self.estimate(images)
+            probabilities, unknown = self.estimate(images, without)
             return self.bundle.config.calibration.weights(probabilities, blend), unknown
         if blend in IMAGE_BLENDS:
             return blend_weights(torch.ones(len(images), len(self.names) + 1, device=self.device), blend), not_asked
@@ -217,10 +221,15 @@ class Abair(BundleOnHub):
         weights: Mapping[str, float] | None = None,
         with_labels: bool = True,
         strength: float = 1.0,
+        passes: int = 1,
     ) -> Result:
         """Restore one image; what ``soft``, ``one_hot`` and ``pixel`` find clean stays as it is.
 
         Where memory runs out, it is tried again with tiles of half the side.
+
+        With several passes, a step beyond the paper, a mixture is restored one degradation after the other: the
+        estimator looks at the result again, and chooses among clean and what was not yet the likeliest in a pass, until
+        it finds clean.
 
         Args:
             image: A PIL image, ``(H, W, 3)`` 8-bit or 16-bit RGB, or ``(3, H, W)`` float RGB in [0, 1].
@@ -228,22 +237,32 @@ class Abair(BundleOnHub):
             weights: Weights by name instead; adapters that are not named get 0.
             with_labels: Also run the segmentation head, where there is one.
             strength: From 0, the image as it is, to 1, all that the network changes.
+            passes: How often it is restored at most; more than once by ``soft`` and ``one_hot`` alone.
 
         Raises:
             ImageError: The image has another shape, or there is too little memory for it.
-            InputError: There is no such blend or adapter, or the strength is not in [0, 1].
+            InputError: There is no such blend or adapter, the strength is not in [0, 1], or the blend has no passes.
         """
         check_strength(strength)
+        check_passes(passes, blend, weights)
         pixels = to_pixels(image)[None]
+        result = self._in_memory(pixels, partial(self._restored, pixels, blend, weights, with_labels))
+        for _ in range(1, passes):
+            before = result
+            result = self._in_memory(pixels, partial(self._once_more, before, blend))
+            if result is before:
+                break
+        return result if strength == 1.0 else replace(result, restored=torch.lerp(pixels[0], result.restored, strength))
+
+    def _in_memory(self, image: Tensor, run: Callable[[], Result]) -> Result:
+        """Run what restores an image, with ever smaller tiles where memory runs out."""
         while True:
             try:
-                result = self._restored(pixels, blend, weights, with_labels)
-                break
+                return run()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            self._take_smaller_tiles(pixels)  # where the error holds no more of what filled the memory
-        return result if strength == 1.0 else replace(result, restored=torch.lerp(pixels[0], result.restored, strength))
+            self._take_smaller_tiles(image)  # where the error holds no more of what filled the memory
 
     def _restored(self, pixels: Tensor, blend: str, weights: Mapping[str, float] | None, with_labels: bool) -> Result:
         """What :meth:`restore` finds for ``(1, 3, H, W)``; the estimator is asked once, for all of the image."""
@@ -252,13 +271,28 @@ class Abair(BundleOnHub):
         else:
             given = fixed_weights(weights or {}, self.names, 1), torch.zeros(1, dtype=torch.bool)
             chosen, unknown = self.weights(pixels, blend) if weights is None else given
-            restored = self.restore_tensor(pixels, chosen)
-            if weights is None and blend in ESTIMATED_BLENDS:
-                restored = keep_clean(pixels, restored, chosen.cpu())
+            estimated = weights is None and blend in ESTIMATED_BLENDS
+            restored = self._as_estimated(pixels, chosen) if estimated else self.restore_tensor(pixels, chosen)
         labels = None
         if with_labels and self.bundle.config.architecture.head_dim:
             labels = self._through(pixels, self.restorer.segment)[0].argmax(dim=0).cpu()
-        return Result(restored[0], dict(zip(self.names, chosen[0].tolist(), strict=True)), labels, bool(unknown))
+        return Result(restored[0], self._by_name(chosen), labels, bool(unknown))
+
+    def _once_more(self, result: Result, blend: str) -> Result:
+        """A result restored again by what else the estimator finds in it; itself where that is nothing."""
+        image, taken = result.restored[None], {max(found, key=found.__getitem__) for found in result.of_passes}
+        chosen, _ = self.weights(image, blend, without=taken)
+        if not chosen.any():
+            return result
+        restored = self._as_estimated(image, chosen)[0]
+        return replace(result, restored=restored, further=(*result.further, self._by_name(chosen)))
+
+    def _as_estimated(self, pixels: Tensor, weights: Tensor) -> Tensor:
+        """``(1, 3, H, W)`` restored as far as it is damaged, by weights that are probabilities."""
+        return keep_clean(pixels, self.restore_tensor(pixels, weights), weights.cpu())
+
+    def _by_name(self, weights: Tensor) -> dict[str, float]:
+        return dict(zip(self.names, weights[0].tolist(), strict=True))
 
     def _take_smaller_tiles(self, image: Tensor) -> None:
         tiling = self._tiling(image)
@@ -289,6 +323,17 @@ def check_strength(strength: float) -> None:
     """Raise :class:`InputError` for a strength out of [0, 1]."""
     if not 0.0 <= strength <= 1.0:
         message = f"strength is {strength:g}; expected 0 (the image as it is) to 1 (all that the network changes)"
+        raise InputError(message)
+
+
+def check_passes(passes: int, blend: str, weights: Mapping[str, float] | None = None) -> None:
+    """Raise :class:`InputError` for a number of passes below 1, or above it where no estimator chooses."""
+    if passes < 1:
+        message = f"passes is {passes}; expected 1 or more"
+        raise InputError(message)
+    if passes > 1 and (weights is not None or blend not in ESTIMATED_BLENDS):
+        chosen = f"the blend is {blend}" if weights is None else "weights are given"
+        message = f"passes is {passes} and {chosen}; expected one of {', '.join(ESTIMATED_BLENDS)}, or a single pass"
         raise InputError(message)
 
 

@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -111,6 +112,30 @@ def test_what_is_found_clean_is_no_guess(
     said = capsys.readouterr().err
     assert "it is found clean and stays as it is" in said
     assert "unlike any adapter" not in said
+
+
+def test_passes_are_told_one_after_the_other(
+    folder: Path, layered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = folder / "photo-0.png"
+    assert restore_files([source], tmp_path / "once", layered, device="cpu", json=True) == 0
+    once = json.loads(capsys.readouterr().out)
+    assert restore_files([source], tmp_path / "often", layered, passes=3, device="cpu", json=True) == 0
+    often = json.loads(capsys.readouterr().out)
+    assert "further" not in once
+    assert often["weights"] == once["weights"]
+    assert [weights["noise"] for weights in often["further"]] == [1.0]
+    assert (tmp_path / "once" / "photo-0.png").read_bytes() != (tmp_path / "often" / "photo-0.png").read_bytes()
+    assert restore_files([source], tmp_path / "told", layered, passes=3, device="cpu", explain=True) == 0
+    assert re.search(r"  haze 1\.00  .*  then noise 1\.00  ", capsys.readouterr().out)
+    with Image.open(tmp_path / "told" / "photo-0.explain.png") as sheet:
+        assert sheet.width == 5 * 428 + 8
+
+
+def test_several_passes_of_a_fixed_blend_are_refused_before_the_work(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="passes is 2 and weights are given; expected one of one_hot, soft"):
+        restore_files([folder], tmp_path / "out", weights="rain=1", passes=2, device="cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_alpha_is_kept(folder: Path, bundle_path: Path, tmp_path: Path) -> None:

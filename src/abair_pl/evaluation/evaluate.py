@@ -18,7 +18,7 @@ from abair_pl.evaluation.pairs import Pair, PairSource, find_pairs
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import make_folder
-from abair_pl.restore import BLIND_BLENDS, Abair
+from abair_pl.restore import BLIND_BLENDS, Abair, check_passes
 
 _CROP_PX = 256
 
@@ -33,6 +33,7 @@ def evaluate(
     draws: int = 1,
     seed: int = 0,
     blend: list[str] | None = None,
+    passes: int = 1,
     protocol: str = "rgb",
     sheet: Path | None = None,
     tile_px: int = 512,
@@ -55,6 +56,7 @@ def evaluate(
         seed: Seed of the degradations, from 0 to 2**53 - 1.
         blend: soft, one_hot, pixel, sum, average, none, an adapter's name, or oracle for the adapter named as the
             degradation that --degrade made; several are measured side by side.
+        passes: How often an image is restored at most, by soft or one_hot alone.
         protocol: How images are compared: rgb, y for luma, rgb_uniform7 or y_uniform7; y:border=4,rounding=luma and the
             like change their settings, see docs/evaluation.md.
         sheet: PNG to write with each degradation and its results side by side.
@@ -74,6 +76,8 @@ def evaluate(
     if "oracle" in blends and not degrade:
         message = "oracle knows no degradation of real pairs; expected --clean and --degrade: name an adapter instead"
         raise InputError(message)
+    for mode in blends:
+        check_passes(passes, mode)
     model = Abair.from_pretrained(bundle, device, tile_px, overlap_px)
     for mode in blends:
         if mode not in (known := ["oracle", *model.blends]):
@@ -87,7 +91,7 @@ def evaluate(
     for source in tqdm(sources, unit="image", desc="evaluate"):
         pair = source.load()
         before = measures.measure(pair.degraded, pair.clean)
-        results = [(mode, *_measure(model, source, pair, mode, measures, before)) for mode in blends]
+        results = [(mode, *_measure(model, source, pair, mode, passes, measures, before)) for mode in blends]
         rows += [row for _, row, _ in results]
         strip = [(mode, restored) for mode, _, restored in results]
         order = counts[source.degradation] = counts.get(source.degradation, -1) + 1
@@ -95,7 +99,7 @@ def evaluate(
             shown[source.degradation] = [("input", pair.degraded), *strip, ("clean", pair.clean)]
         if source.name in scored:
             guesses += _crop_guesses(model, pair.degraded, source.name)
-    summary = _summary(rows, measures, degrade, seed)
+    summary = {"passes": passes, **_summary(rows, measures, degrade, seed)}
     if guesses:
         summary["estimator"] = {"crops": len(guesses), "crop_px": _CROP_PX, "accuracy": sum(guesses) / len(guesses)}
     _write(output, rows, summary)
@@ -109,14 +113,21 @@ def evaluate(
 
 
 def _measure(
-    model: Abair, source: PairSource, pair: Pair, mode: str, measures: Protocol, before: tuple[float, float]
+    model: Abair,
+    source: PairSource,
+    pair: Pair,
+    mode: str,
+    passes: int,
+    measures: Protocol,
+    before: tuple[float, float],
 ) -> tuple[dict[str, Any], Tensor]:
     """One row of results, and the restored image; ``before`` are PSNR and SSIM of the degraded one."""
     if mode == "oracle" and source.name not in model.names:
         there = ", ".join(model.names)
         message = f"oracle needs an adapter named as the degradation '{source.name}'; there are: {there}"
         raise InputError(message)
-    result = model.restore(pair.degraded, source.name if mode == "oracle" else mode, with_labels=False)
+    blend = source.name if mode == "oracle" else mode
+    result = model.restore(pair.degraded, blend, with_labels=False, passes=passes)
     after = measures.measure(result.restored, pair.clean)
     row: dict[str, Any] = {"image": source.image, "degradation": source.degradation, "draw": source.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))

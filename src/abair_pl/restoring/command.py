@@ -3,6 +3,7 @@
 import json as json_format
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from abair_pl.errors import ERROR_PREFIX, InputError, one_line
 from abair_pl.images import make_folder
 from abair_pl.images.writing import DEFAULT_QUALITY, LOSSY, format_of
 from abair_pl.models.weights import parse_weights
-from abair_pl.restore import check_strength
+from abair_pl.restore import check_passes, check_strength
 from abair_pl.restoring.inputs import STANDARD, plan_jobs
 from abair_pl.restoring.photographs import Outcome, Settings
 from abair_pl.restoring.workers import check_devices, run_jobs
@@ -25,6 +26,7 @@ def restore_files(
     blend: str | None = None,
     weights: str | None = None,
     strength: float = 1.0,
+    passes: int = 1,
     tile_px: int | None = None,
     overlap_px: int = 192,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -48,6 +50,7 @@ def restore_files(
             left out.
         weights: Weights by name instead, such as rain=0.7,noise=0.3.
         strength: From 0, the photograph as it is, to 1, all that the network changes.
+        passes: How often a photograph is restored at most, by what else is found in the result; for mixtures.
         tile_px: Images with a longer side are done in tiles of this side; chosen by size and memory if left out. Where
             memory runs out, it is halved.
         overlap_px: How far neighbouring tiles reach into each other.
@@ -66,19 +69,22 @@ def restore_files(
         message = f"blend is {blend} and weights are {weights}; expected one of them: leave out --blend or --weights"
         raise InputError(message)
     check_strength(strength)
+    fixed = None if weights is None else parse_weights(weights)
+    chosen = "soft" if blend is None else blend
+    check_passes(passes, chosen, fixed)
     _check_quality(format, quality)
     if output == STANDARD and (json or skip_existing):
         message = "standard output takes the photograph; expected a folder as --output with --json or --skip-existing"
         raise InputError(message)
     check_devices(device, devices)
-    fixed = None if weights is None else parse_weights(weights)
     planned = plan_jobs(input, output, format, explain)
     jobs = [job for job in planned if not (skip_existing and job.target.exists())]
     settings = Settings(
         bundle,
-        "soft" if blend is None else blend,
+        chosen,
         fixed,
         strength,
+        passes,
         tile_px,
         overlap_px,
         device,
@@ -128,10 +134,14 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
         sys.stderr.write(f"abair-pl: warning: {message}\n")
     if as_json:
         line = {"input": str(job.source), "output": str(job.target), "weights": outcome.weights}
+        further = {"further": outcome.further} if outcome.further else {}
         measured = {"seconds": round(outcome.seconds, 3), "megapixels": outcome.megapixels}
-        print(json_format.dumps({**line, "unknown": outcome.unknown, **measured}), flush=True)
+        print(json_format.dumps({**line, **further, "unknown": outcome.unknown, **measured}), flush=True)
         return
-    ranked = sorted(outcome.weights.items(), key=lambda item: -item[1])
-    shown = "  ".join(f"{name} {weight:.2f}" for name, weight in ranked)
+    shown = "  then ".join(map(_ranked, (outcome.weights, *outcome.further)))
     stream = sys.stderr if job.target == STANDARD else sys.stdout
     print(f"{job.source} -> {job.target}  {shown}", file=stream, flush=True)
+
+
+def _ranked(weights: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {weight:.2f}" for name, weight in sorted(weights.items(), key=lambda item: -item[1]))

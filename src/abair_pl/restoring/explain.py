@@ -34,9 +34,9 @@ def write_sheet(before: Tensor, result: Result, labels: Sequence[str], path: Pat
     whole = to_8bit(before)
     size = _fitted(whole.size)
     cells = [("before", _reduced(whole, size)), ("after", _reduced(to_8bit(result.restored), size))]
-    cells.append(
-        ("weights: a guess, unlike any adapter" if result.is_guess else "weights", _bars(result.weights, labels))
-    )
+    title = "weights: a guess, unlike any adapter" if result.is_guess else "weights"
+    cells.append((title, _bars(result.weights, labels)))
+    cells += [("weights of the next pass", _bars(weights, labels)) for weights in result.further]
     if result.labels is not None:
         cells.append(
             ("seen where", Image.fromarray(paint_labels(result.labels)).resize(size, Image.Resampling.NEAREST))

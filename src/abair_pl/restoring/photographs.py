@@ -28,6 +28,7 @@ class Settings:
         blend: What gives the weights.
         weights: Weights by name instead.
         strength: In [0, 1].
+        passes: How often at most.
         tile_px: Side of tiles; None to choose it for each photograph.
         overlap_px: How far tiles reach into each other.
         device: Where it is done.
@@ -39,6 +40,7 @@ class Settings:
     blend: str = "soft"
     weights: Mapping[str, float] | None = None
     strength: float = 1.0
+    passes: int = 1
     tile_px: int | None = None
     overlap_px: int = 192
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -64,6 +66,7 @@ class Outcome:
         weights: The weight of each adapter by name.
         unknown: Its damage is unlike any adapter.
         guess: So that its weights are a guess.
+        further: The weights of each pass after the first.
         seconds: From file to file.
         megapixels: Of the photograph.
         notes: What the user should know.
@@ -74,6 +77,7 @@ class Outcome:
     weights: dict[str, float] = field(default_factory=dict)
     unknown: bool = False
     guess: bool = False
+    further: tuple[dict[str, float], ...] = ()
     seconds: float = 0.0
     megapixels: float = 0.0
     notes: tuple[str, ...] = ()
@@ -110,7 +114,12 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
     try:
         check_size(photograph, settings.suffix)
         result = model.restore(
-            photograph.pixels, settings.blend, settings.weights, job.sheet is not None, settings.strength
+            photograph.pixels,
+            settings.blend,
+            settings.weights,
+            job.sheet is not None,
+            settings.strength,
+            settings.passes,
         )
     except ImageError as error:
         message = f"{job.source}: {error}"
@@ -123,7 +132,7 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
     _write(replace(photograph, pixels=result.restored), job.target, settings)
     if job.sheet is not None:
         _explain(photograph, result, model, job.sheet)
-    weights = {name: round(weight, 4) for name, weight in result.weights.items()}
+    weights, *further = ({name: round(weight, 4) for name, weight in found.items()} for found in result.of_passes)
     clean = 1.0 - sum(result.weights.values())
     if settings.weights is None and settings.blend in BLIND_BLENDS and clean > 0.5:
         nearly = "nearly " if any(weights.values()) else ""
@@ -131,7 +140,7 @@ def restore_photograph(model: Abair, job: Job, settings: Settings) -> Outcome:
         notes = (*notes, told)
     megapixels = photograph.pixels[0].numel() / 1e6
     seconds = time.perf_counter() - start
-    return Outcome(job, weights, result.unknown, result.is_guess, seconds, megapixels, notes)
+    return Outcome(job, weights, result.unknown, result.is_guess, tuple(further), seconds, megapixels, notes)
 
 
 def _read(source: Path) -> Photograph:
