@@ -15,7 +15,7 @@ from uuid import uuid4
 _PARTIAL = ".partial"
 _LONGEST_NAME = 255  # in bytes, of file systems
 _SCRATCH = ".scratch-"
-_UMASK = os.umask(0)  # it cannot be read without being set
+_UMASK = os.umask(0o077)  # it cannot be read without being set
 os.umask(_UMASK)
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -200,10 +200,12 @@ def _is_at(file: int, path: Path) -> bool:
 
 
 def _finish(path: Path) -> None:
-    """Get files to disk, readable by whom the umask says: safetensors makes its own for their owner alone."""
+    """Get files to disk, open to whom the umask says: safetensors makes its own for their owner alone."""
     for file in (path, *path.rglob("*")):
         if file.is_file():
-            file.chmod(file.stat().st_mode | (0o444 & ~_UMASK))
+            mode = file.stat().st_mode
+            if mode != (shared := mode | (0o666 & ~_UMASK)):
+                file.chmod(shared)
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
 

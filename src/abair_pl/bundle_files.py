@@ -115,9 +115,10 @@ def copy_bundle(base: Path, path: Path) -> None:
 
     path.mkdir(parents=True, exist_ok=True)
     with scratch(path) as folder:
+        mode = folder.stat().st_mode
         shutil.copytree(base, folder, dirs_exist_ok=True, ignore=left_out, copy_function=shutil.copyfile)
         for made in (folder, *filter(Path.is_dir, folder.rglob("*"))):
-            made.chmod(0o755)
+            made.chmod(mode)
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == CONFIG_FILE):
             with replacing(entry, path / entry.name):
                 pass

@@ -280,6 +280,8 @@ class Abair(BundleOnHub):
 
     def _once_more(self, result: Result, blend: str) -> Result:
         """A result restored again by what else the estimator finds in it; itself where that is nothing."""
+        if not any(result.weights.values()):
+            return result
         image, taken = result.restored[None], {max(found, key=found.__getitem__) for found in result.of_passes}
         chosen, _ = self.weights(image, blend, without=taken)
         if not chosen.any():
@@ -326,7 +328,7 @@ def check_strength(strength: float) -> None:
         raise InputError(message)
 
 
-def check_passes(passes: int, blend: str, weights: Mapping[str, float] | None = None) -> None:
+def check_passes(passes: int, blend: str = "soft", weights: Mapping[str, float] | None = None) -> None:
     """Raise :class:`InputError` for a number of passes below 1, or above it where no estimator chooses."""
     if passes < 1:
         message = f"passes is {passes}; expected 1 or more"

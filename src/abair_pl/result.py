@@ -17,7 +17,7 @@ class Result:
         weights: The weight of each adapter by name, in the first pass.
         labels: ``(H, W)`` int64, the degradation that the segmentation head sees at each pixel, 0 is clean; None where
             they were not asked for.
-        unknown: The estimator finds the damage unlike any adapter; False where it was not asked.
+        unknown: The estimator finds the damage unlike any adapter, in the first pass; False where it was not asked.
         further: The weights of each pass after the first.
     """
 

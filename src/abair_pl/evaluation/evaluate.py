@@ -18,7 +18,7 @@ from abair_pl.evaluation.pairs import Pair, PairSource, find_pairs
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import make_folder
-from abair_pl.restore import BLIND_BLENDS, Abair, check_passes
+from abair_pl.restore import BLIND_BLENDS, ESTIMATED_BLENDS, Abair, check_passes
 
 _CROP_PX = 256
 
@@ -56,7 +56,7 @@ def evaluate(
         seed: Seed of the degradations, from 0 to 2**53 - 1.
         blend: soft, one_hot, pixel, sum, average, none, an adapter's name, or oracle for the adapter named as the
             degradation that --degrade made; several are measured side by side.
-        passes: How often an image is restored at most, by soft or one_hot alone.
+        passes: How often an image is restored at most by soft and one_hot; by other blends it is once.
         protocol: How images are compared: rgb, y for luma, rgb_uniform7 or y_uniform7; y:border=4,rounding=luma and the
             like change their settings, see docs/evaluation.md.
         sheet: PNG to write with each degradation and its results side by side.
@@ -76,8 +76,7 @@ def evaluate(
     if "oracle" in blends and not degrade:
         message = "oracle knows no degradation of real pairs; expected --clean and --degrade: name an adapter instead"
         raise InputError(message)
-    for mode in blends:
-        check_passes(passes, mode)
+    check_passes(passes)
     model = Abair.from_pretrained(bundle, device, tile_px, overlap_px)
     for mode in blends:
         if mode not in (known := ["oracle", *model.blends]):
@@ -127,13 +126,16 @@ def _measure(
         message = f"oracle needs an adapter named as the degradation '{source.name}'; there are: {there}"
         raise InputError(message)
     blend = source.name if mode == "oracle" else mode
-    result = model.restore(pair.degraded, blend, with_labels=False, passes=passes)
+    most = passes if mode in ESTIMATED_BLENDS else 1
+    result = model.restore(pair.degraded, blend, with_labels=False, passes=most)
     after = measures.measure(result.restored, pair.clean)
     row: dict[str, Any] = {"image": source.image, "degradation": source.degradation, "draw": source.draw, "blend": mode}
     row |= dict(zip(("psnr_input", "ssim_input", "psnr", "ssim"), (*before, *after), strict=True))
     row |= {f"weight_{name}": weight for name, weight in result.weights.items()}
     if mode in BLIND_BLENDS:
         row["unknown"] = result.unknown
+    if most > 1:
+        row["passes"] = len(result.of_passes)
     return row, result.restored
 
 

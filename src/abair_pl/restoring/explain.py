@@ -36,7 +36,7 @@ def write_sheet(before: Tensor, result: Result, labels: Sequence[str], path: Pat
     cells = [("before", _reduced(whole, size)), ("after", _reduced(to_8bit(result.restored), size))]
     title = "weights: a guess, unlike any adapter" if result.is_guess else "weights"
     cells.append((title, _bars(result.weights, labels)))
-    cells += [("weights of the next pass", _bars(weights, labels)) for weights in result.further]
+    cells += [(f"weights of pass {2 + index}", _bars(further, labels)) for index, further in enumerate(result.further)]
     if result.labels is not None:
         cells.append(
             ("seen where", Image.fromarray(paint_labels(result.labels)).resize(size, Image.Resampling.NEAREST))
