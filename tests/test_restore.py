@@ -3,7 +3,6 @@ import warnings
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -278,22 +277,6 @@ def test_what_is_left_out_has_no_probability(layered: Path, photograph: Image.Im
     assert some[0].argmax() == 1 + names.index("noise")
     assert unknown == still_unknown
     assert model.estimate(image, without=names)[0].tolist() == [[1.0] + [0.0] * len(names)]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"passes": 0}, "passes is 0; expected 1 or more"),
-        ({"passes": 2, "blend": "pixel"}, "passes is 2 and the blend is pixel; expected one of one_hot, soft"),
-        ({"passes": 2, "blend": "rain"}, "passes is 2 and the blend is rain; expected"),
-        ({"passes": 2, "weights": {"rain": 1.0}}, "passes is 2 and weights are given; expected"),
-    ],
-)
-def test_passes_that_no_estimator_can_choose_are_refused(
-    model: Abair, photograph: Image.Image, options: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        model.restore(photograph, **options)
 
 
 @pytest.mark.parametrize("blend", ["soft", "one_hot", "pixel"])

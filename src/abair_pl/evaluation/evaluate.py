@@ -18,7 +18,8 @@ from abair_pl.evaluation.pairs import Pair, PairSource, find_pairs
 from abair_pl.evaluation.protocols import Protocol, named_protocol
 from abair_pl.evaluation.table import markdown_table
 from abair_pl.images import make_folder
-from abair_pl.restore import BLIND_BLENDS, ESTIMATED_BLENDS, Abair, check_passes
+from abair_pl.restore import Abair
+from abair_pl.restore_options import BLIND_BLENDS, ESTIMATED_BLENDS, check_passes
 
 _CROP_PX = 256
 

@@ -13,7 +13,7 @@ from abair_pl.errors import ERROR_PREFIX, InputError, one_line
 from abair_pl.images import make_folder
 from abair_pl.images.writing import DEFAULT_QUALITY, LOSSY, format_of
 from abair_pl.models.weights import parse_weights
-from abair_pl.restore import check_passes, check_strength
+from abair_pl.restore_options import check_passes, check_strength
 from abair_pl.restoring.inputs import STANDARD, plan_jobs
 from abair_pl.restoring.photographs import Outcome, Settings
 from abair_pl.restoring.workers import check_devices, run_jobs

@@ -12,7 +12,8 @@ from abair_pl.errors import AbairError, ImageError
 from abair_pl.images import encode_photograph, make_folder, read_photograph, write_photograph
 from abair_pl.images.photograph import Photograph
 from abair_pl.images.writing import DEFAULT_QUALITY, check_size
-from abair_pl.restore import BLIND_BLENDS, Abair
+from abair_pl.restore import Abair
+from abair_pl.restore_options import BLIND_BLENDS
 from abair_pl.restoring.inputs import STANDARD, Job
 from abair_pl.result import Result
 

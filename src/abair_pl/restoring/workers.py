@@ -10,7 +10,8 @@ from multiprocessing.queues import SimpleQueue
 import torch
 
 from abair_pl.errors import AbairError, InputError
-from abair_pl.restore import Abair, check_device
+from abair_pl.restore import Abair
+from abair_pl.restore_options import check_device
 from abair_pl.restoring.inputs import Job
 from abair_pl.restoring.photographs import Outcome, Settings, attempt
 

@@ -16,7 +16,7 @@ from abair_pl.evaluation.benchmark.tasks import find_tasks
 from abair_pl.evaluation.results import Results
 from abair_pl.evaluation.suite import Method, Suite, read_suite
 from abair_pl.images import make_folder
-from abair_pl.restore import check_device
+from abair_pl.restore_options import check_device
 
 
 def ablate(

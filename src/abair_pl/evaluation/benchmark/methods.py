@@ -18,7 +18,8 @@ from abair_pl.evaluation.benchmark.classical import ClassicalMethod
 from abair_pl.evaluation.classical.registry import classical_method
 from abair_pl.evaluation.suite import MAIN_BUNDLE, Method, Suite
 from abair_pl.models.adapters import WEIGHTS_FILE
-from abair_pl.restore import BLIND_BLENDS, ESTIMATED_BLENDS, Abair
+from abair_pl.restore import Abair
+from abair_pl.restore_options import BLIND_BLENDS, ESTIMATED_BLENDS
 from abair_pl.result import Result
 
 _ORACLE = "oracle"

@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from abair_pl.errors import AbairError, InputError
-from abair_pl.restore import check_device
+from abair_pl.restore_options import check_device
 
 _Made = TypeVar("_Made")
 _PATIENCE = timedelta(days=7)  # one process may have much more to do than another
